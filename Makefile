@@ -1,0 +1,39 @@
+# make repro: the default suite, from config to comparison.   make test: lint, types, contracts, tests.
+SHELL := /bin/bash
+PYTHON ?= python3
+OVERRIDES ?=
+SUITE ?=
+VENV := .venv
+RUN := source $(VENV)/bin/activate &&
+TORCH := torch==2.13.0
+
+.PHONY: install repro test test-slow lint lock clean-env
+
+install: $(VENV)/.installed
+
+# torch first, from the index of your choice (TORCH_INDEX_URL); the lock covers the rest, with hashes.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"error: Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(RUN) python -m compileall -q pipeline stages
+	touch $@
+
+repro: install
+	@$(RUN) python -m pipeline compose $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES)
+	@$(RUN) { dvc repro -k; code=$$?; python -m pipeline report || code=$$?; \
+	  echo; echo "Compare the runs:  source $(VENV)/bin/activate && mlflow ui --backend-store-uri sqlite:///mlflow.db"; exit $$code; }
+
+lint: install
+	@$(RUN) ruff check . && ruff format --check . && mypy && lint-imports
+
+test: lint
+	@$(RUN) python -m pytest
+
+test-slow: install
+	@$(RUN) python -m pytest -m slow
+
+lock:
+	$(RUN) uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-package torch --no-emit-package pip --quiet --output-file requirements.lock

@@ -1,0 +1,1 @@
+"""phi-deploy: a matrix of model × precision × backend × target, as comparable deployments."""

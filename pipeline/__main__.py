@@ -1,0 +1,61 @@
+"""python -m pipeline <command>: the table of commands, each imported when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from importlib import import_module
+
+from pipeline.errors import PipelineError
+
+COMMANDS = {
+    "plan": "show the matrix: its cells, and what is left out by which rule",
+    "compose": "write params.yaml from conf/ and overrides",
+    "report": "write reports/ again and print the comparison",
+    "verify": "hold a package against its manifest",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.partition(":")[2].strip())
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, text in COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    if not words or words[0] in ("-h", "--help"):
+        parser.print_help()
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
+        return _fail(f"unknown command '{words[0]}'; {hint}", 2)
+    command = import_module(f"pipeline.commands.{words[0]}")
+    own = argparse.ArgumentParser(prog=f"python -m pipeline {words[0]}", description=COMMANDS[words[0]])
+    command.configure(own)
+    arguments = own.parse_args(words[1:])
+    try:
+        return int(command.run(arguments))
+    except PipelineError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        from pipeline.files import disk_error
+
+        clear = disk_error(error, error.filename or "")
+        if clear is None:
+            raise
+        return _fail(str(clear), clear.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"error: {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One package per backend: convert, quantize, logits, generation. Backends never import each other."""

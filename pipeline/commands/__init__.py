@@ -1,0 +1,1 @@
+"""One module per command of `python -m pipeline`: `configure(parser)` and `run(arguments) -> exit code`."""

@@ -1,0 +1,45 @@
+"""plan: show the matrix without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from pipeline.types import JSON
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help="as Hydra takes them: 'precision=[int4]' suite=smoke")
+    parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
+    from pipeline.compose import compose_config
+
+    plan: JSON = OmegaConf.to_container(compose_config(arguments.overrides).plan)  # type: ignore[assignment]
+    sys.stdout.write(json.dumps(plan, indent=2) + "\n" if arguments.json else text(plan))
+    return 0
+
+
+def text(plan: JSON) -> str:
+    """The cells as a table, then the excluded combinations with their reasons."""
+    rows = [("cell", "method", "settings")]
+    for key, cell in plan["cells"].items():
+        recipe = plan["builds"][cell["build"]]["quantize"]
+        settings = " ".join(f"{name}={_short(value)}" for name, value in recipe["settings"].items())
+        rows.append((key, recipe["method"], settings))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    lines = [
+        f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows
+    ]
+    counts = ", ".join(f"{len(plan[group])} {group}" for group in ("models", "exports", "builds", "cells"))
+    lines += ["", f"{counts}; {len(plan['excluded'])} excluded"]
+    lines += [f"  {key}: {reason}" for key, reason in plan["excluded"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

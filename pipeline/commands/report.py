@@ -1,0 +1,23 @@
+"""report: reports/ from what the stages left, failures included, and the comparison on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print reports/cells.json instead of the table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from pipeline.params import read_params
+    from pipeline.reporting.console import table
+    from pipeline.steps.report import write_report
+    from pipeline.types import Status
+
+    records = write_report(read_params())
+    sys.stdout.write(json.dumps(records, indent=2) + "\n" if arguments.json else table(records) + "\n")
+    return 1 if any(record["status"] == Status.FAILED for record in records) else 0

@@ -1,0 +1,91 @@
+"""What planning must know of a model: its shape. From config.json of a local folder, else from conf/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Shape of a decoder; `parameters` counts all weights, embedding and lm_head included."""
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    context_length: int
+    parameters: int
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint folder. Raises CheckpointError for a missing or corrupt one."""
+    where = f"model folder {folder}"
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such folder", where=where, hint="set model.<name>.path to a checkpoint"
+        )
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            "it has no config.json", where=where, hint="this is no Hugging Face checkpoint"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise CheckpointError(
+            f"config.json is corrupt: {error}", where=where, hint="fetch the model again"
+        ) from None
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            "config.json is corrupt: no JSON object", where=where, hint="fetch the model again"
+        )
+    return config
+
+
+def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
+    """Dimensions from a config.json. Raises CheckpointError that names the missing or absurd fields."""
+    architectures = config.get("architectures") or [""]
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    bad = [name for name in names if not isinstance(config.get(name), int) or config[name] < 1]
+    if bad:
+        raise CheckpointError(f"config.json lacks a positive {', '.join(bad)}", where=where)
+    hidden, inner, layers, heads, vocab = (config[name] for name in names)
+    kv_heads = config.get("num_key_value_heads") or heads
+    head = config.get("head_dim") or hidden // heads
+    attention = hidden * head * (heads + 2 * kv_heads) + heads * head * hidden
+    per_layer = attention + 3 * hidden * inner + 2 * hidden
+    embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
+    return Dimensions(
+        architecture=str(architectures[0]),
+        hidden_size=hidden,
+        intermediate_size=inner,
+        context_length=int(config.get("max_position_embeddings") or 0),
+        parameters=layers * per_layer + embeddings + hidden,
+    )
+
+
+def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
+    """Dimensions of an entry of conf/model: a local folder's own, or those that the entry states."""
+    where = f"model {name}"
+    if model["path"] and model["repo"]:
+        raise ConfigError("both path and repo are set", where=where, hint="set one")
+    if model["path"]:
+        return dimensions_of(read_config(Path(model["path"])), where)
+    if not model["repo"]:
+        raise ConfigError("neither path nor repo is set", where=where, hint=f"set model.{name}.path=DIR")
+    if not model["revision"]:
+        raise ConfigError("a hub id needs a revision", where=where, hint=f"set model.{name}.revision=main")
+    stated = ("architecture", "hidden_size", "intermediate_size", "context_length", "parameters")
+    missing = [field for field in stated if not model[field]]
+    if missing:
+        raise ConfigError(
+            f"a hub model must state {', '.join(missing)}",
+            where=where,
+            hint="see conf/model/phi-3.5-mini.yaml",
+        )
+    return Dimensions(**{field: model[field] for field in stated})

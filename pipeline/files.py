@@ -1,0 +1,100 @@
+"""Writing that never leaves half a file: beside, then renamed; a folder's manifest comes last."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArtifactError
+
+_DISK = {
+    errno.ENOSPC: ("the disk is full", "free some space and run again: finished stages are kept"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run again: finished stages are kept"),
+    errno.EROFS: ("the file system is read-only", "run in a folder that can be written"),
+    errno.EACCES: ("no permission to write", "run in a folder that you can write"),
+    errno.EPERM: ("no permission to write", "run in a folder that you can write"),
+}
+
+
+def disk_error(error: OSError, where: Path | str) -> ArtifactError | None:
+    """The clear error for a disk that is full or cannot be written, or None for another mistake."""
+    known = _DISK.get(error.errno or 0)
+    return ArtifactError(known[0], where=str(error.filename or where), hint=known[1]) if known else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or leave what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(beside).chmod(0o644)
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole. NaN and infinity are an error: a figure is a number, or null with a reason."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises ArtifactError for a missing or broken file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError("the file is missing", where=str(path), hint="dvc repro makes it") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"no valid JSON: {error}", where=str(path), hint="remove it and run dvc repro"
+        ) from None
+
+
+@contextlib.contextmanager
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write into; it takes the place of `out` only when the block ends well.
+
+    What an earlier run that was killed left beside `out` is removed.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f".{out.name}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    beside.chmod(0o755)
+    try:
+        yield beside
+        if out.is_dir():
+            shutil.rmtree(out)
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise ArtifactError when `folder`'s disk has less than `needed` bytes free."""
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ArtifactError(
+            f"needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+            where=str(folder),
+            hint="free some space and run again: finished stages are kept",
+        )
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A symbolic link to `source`, or a copy where the system has none. For temporary folders only."""
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, target)

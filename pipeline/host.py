@@ -1,0 +1,90 @@
+"""Facts of this machine: what is installed, and what the machine is. Standard library only.
+
+guard writes them to small files; a stage that depends on such a file reruns exactly when the fact changes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.types import JSON
+
+REFERENCE_TOOLS = ("torch", "transformers", "tokenizers", "numpy")
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a distribution, local part (+cpu) left out, or None."""
+    try:
+        return metadata.version(package).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def tool_facts(requires: Mapping[str, str]) -> JSON:
+    """{usable, reason, versions} of one backend's tools: missing ones make its cells skipped.
+
+    A version other than the required one is listed under `wrong`.
+    """
+    versions = {name: installed(name) for name in sorted(requires)}
+    missing = [name for name, version in versions.items() if version is None]
+    wrong = {
+        name: f"{version} is installed, {requires[name]} is required"
+        for name, version in versions.items()
+        if version is not None and version != requires[name]
+    }
+    reason = f"not installed: {', '.join(missing)}" if missing else ""
+    return {"usable": not missing, "reason": reason, "versions": versions, "wrong": wrong}
+
+
+def machine_facts() -> JSON:
+    """CPU, cores, memory (GiB, rounded), system and accelerators: stable between runs on one machine."""
+    return {
+        "system": platform.system(),
+        "arch": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": _memory_gib(),
+        "accelerators": _accelerators(),
+    }
+
+
+def python_facts() -> str:
+    return f"Python {platform.python_version()} at {sys.executable}"
+
+
+def threads() -> int:
+    """Threads to run tools with: PHI_DEPLOY_THREADS, else the cores this process may use."""
+    wanted = os.environ.get("PHI_DEPLOY_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    return 0
+
+
+def _accelerators() -> list[str]:
+    found = []
+    if Path("/proc/driver/nvidia/gpus").is_dir():
+        found += ["cuda"] * len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        found.append("apple-silicon")
+    return found

@@ -1,0 +1,26 @@
+"""Is this the Python that the project was installed into? Standard library only."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pipeline import host
+from pipeline.errors import ToolError
+
+
+def check_python(root: Path) -> None:
+    """Raises ToolError when this interpreter lacks the packages that pyproject.toml pins."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    missing = []
+    for line in project["dependencies"]:
+        name, _, pin = line.partition(";")[0].strip().partition("==")
+        name = name.partition(">")[0].strip()
+        version = host.installed(name)
+        if version is None or (pin and version != pin):
+            missing.append(f"{name} {pin}".strip())
+    if missing:
+        raise ToolError(
+            f"{host.python_facts()} lacks {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}",
+            hint="run: source .venv/bin/activate (or: make install)",
+        )

@@ -1,0 +1,64 @@
+"""The only module that knows paths. All are relative to the project's root, where every command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONF = Path("conf")
+PARAMS = Path("params.yaml")
+ARTIFACTS = Path("artifacts")
+PACKAGES = Path("packages")
+REPORTS = Path("reports")
+HOST = Path("host")
+RECORDS = Path("records")
+RECEIPTS = Path(".tracking")
+
+CHECKED = HOST / "checked"  # written last by guard: what needs nothing else of this machine waits for it
+
+MANIFEST = "manifest.json"
+CELLS = REPORTS / "cells.json"
+
+
+def model(key: str) -> Path:
+    """fetch's out: the canonical, checked model folder."""
+    return ARTIFACTS / "models" / key
+
+
+def reference(key: str) -> Path:
+    """reference's out: token ids, per-token NLL and final hidden states of transformers in fp32."""
+    return ARTIFACTS / "references" / key
+
+
+def export(key: str) -> Path:
+    return ARTIFACTS / "exports" / key
+
+
+def build(key: str) -> Path:
+    return ARTIFACTS / "builds" / key
+
+
+def evaluation(key: str) -> Path:
+    return ARTIFACTS / "evaluations" / f"{key}.json"
+
+
+def package(key: str) -> Path:
+    return PACKAGES / key
+
+
+def package_record(key: str) -> Path:
+    """What report and track need of a package, without hashing its weights again."""
+    return ARTIFACTS / "packaged" / f"{key}.json"
+
+
+def benchmark(key: str) -> Path:
+    return ARTIFACTS / "benchmarks" / f"{key}.json"
+
+
+def host(name: str) -> Path:
+    """guard's facts about this machine: `machine`, or the installed versions of one backend's tools."""
+    return HOST / f"{name}.json"
+
+
+def record(stage: str, key: str) -> Path:
+    """The StageRecord of a stage's last run: volatile, outside DVC's outs."""
+    return RECORDS / stage / f"{key or stage}.json"

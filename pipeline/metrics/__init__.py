@@ -1,0 +1,1 @@
+"""Comparable figures: the same tokens and the same formula on every backend."""

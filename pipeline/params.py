@@ -1,0 +1,38 @@
+"""params.yaml → what one stage needs. Nothing else reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import layout
+from pipeline.errors import ConfigError, StaleParamsError, suggest
+from pipeline.types import JSON
+
+COMPOSE = "python -m pipeline compose"
+
+
+def read_params(path: Path = layout.PARAMS) -> JSON:
+    """The whole file. Raises ConfigError when it is missing or no composed file."""
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        params = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    except FileNotFoundError:
+        raise StaleParamsError("there is no params.yaml", hint=f"run: {COMPOSE}") from None
+    except yaml.YAMLError as error:
+        raise StaleParamsError(
+            f"params.yaml is no YAML: {error}".replace("\n", " "), hint=f"run: {COMPOSE}"
+        ) from None
+    if not isinstance(params, dict) or not isinstance(params.get("plan"), dict):
+        raise StaleParamsError("params.yaml has no plan", hint=f"run: {COMPOSE}")
+    return params
+
+
+def entry(params: JSON, group: str, key: str) -> JSON:
+    """One entry of the plan: group is models, exports, builds or cells."""
+    entries = params["plan"].get(group, {})
+    if key not in entries:
+        raise ConfigError(f"the plan has no {group.removesuffix('s')} '{key}'", hint=suggest(key, entries))
+    return entries[key]

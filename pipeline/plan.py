@@ -1,0 +1,190 @@
+"""The matrix: axes and rules in; models, exports, builds, cells and the excluded, with reasons, out.
+
+Pure but for reading a local model's config.json. An *export* is a model in a backend's input form, a
+*build* a model at a precision on a backend, a *cell* a build for a target. What two share exists once.
+Every entry is written out whole, since DVC's templating cannot look up; ids are made here and never parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from pipeline.dimensions import Dimensions, dimensions
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.recipes import needs_calibration
+from pipeline.rules import Combination, why_excluded
+from pipeline.types import JSON, Family, Recipe
+
+AXES = ("model", "precision", "backend", "target")
+SETTINGS = (*AXES, "suite", "seed", "evaluate", "benchmark", "track")
+ID = re.compile(r"[a-z0-9-]+")
+HUB_CODE = "pipeline/hub.py"  # what fetch depends on where no local folder is
+
+
+def make_plan(config: Mapping[str, Any]) -> JSON:
+    """The plan of a composed config (plain containers). Raises ConfigError that lists all that is wrong."""
+    shapes = _check(config)
+    plan: JSON = {"models": {}, "exports": {}, "builds": {}, "cells": {}, "excluded": {}}
+    for model, precision, backend, target in product(*(config[axis] for axis in AXES)):
+        option = config["precision"][precision]
+        combination = Combination(
+            model=model,
+            dimensions=shapes[model],
+            precision=precision,
+            family=option["family"],
+            recipe_name=option["recipe"],
+            backend=backend,
+            backend_conf=config["backend"][backend],
+            target=target,
+            target_conf=config["target"][target],
+        )
+        cell = "_".join((model, precision, backend, target))
+        reason = why_excluded(combination)
+        if reason:
+            plan["excluded"][cell] = reason
+        else:
+            _add(plan, cell, combination, config)
+    if not plan["cells"]:
+        reasons = "; ".join(f"{cell}: {reason}" for cell, reason in plan["excluded"].items())
+        raise ConfigError(f"every cell of the matrix is excluded ({reasons})")
+    return plan
+
+
+def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
+    problems: list[str] = []
+    for axis in AXES:
+        if not config[axis]:
+            problems.append(f"the matrix is empty: no {axis} is selected")
+        problems += [
+            f"{axis} '{name}': a name has only a-z, 0-9 and '-'"
+            for name in config[axis]
+            if not ID.fullmatch(name)
+        ]
+    for name, option in config["precision"].items():
+        if option["family"] not in list(Family):
+            problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
+    evaluate = config["evaluate"]
+    problems += [
+        f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least
+    ]
+    for key in ("text", "questions", "calibration"):
+        if evaluate[key] and not Path(evaluate[key]).is_file():
+            problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
+    benchmark = config["benchmark"]
+    problems += [
+        f"benchmark.{key} must be at least {least}"
+        for key, least in _LEAST_RUN.items()
+        if benchmark[key] < least
+    ]
+    shapes = {}
+    for name, model in config["model"].items():
+        try:
+            shapes[name] = dimensions(name, model)
+        except PipelineError as error:
+            problems.append(str(error))
+            continue
+        length = shapes[name].context_length
+        if length and evaluate["window"] > length:
+            problems.append(
+                f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}"
+            )
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return shapes
+
+
+_LEAST = {"window": 2, "tokens": 2, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
+_LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
+
+
+def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> None:
+    recipe = c.recipe()
+    assert recipe is not None  # the rules saw to it
+    if recipe.form not in c.backend_conf["forms"]:
+        known = ", ".join(c.backend_conf["forms"])
+        raise ConfigError(f"recipe form '{recipe.form}' is none of {known}", where=f"backend.{c.backend}")
+    export = "_".join((c.model, c.backend, recipe.form))
+    build = "_".join((c.model, c.precision, c.backend))
+    plan["models"].setdefault(c.model, _model(c.model, config))
+    weights = plan["models"][c.model]["weights"]
+    plan["exports"].setdefault(
+        export,
+        {
+            "model": c.model,
+            "backend": c.backend,
+            "weights": weights,
+            "convert": {
+                "form": dict(c.backend_conf["forms"][recipe.form]),
+                "requires": dict(c.backend_conf["requires"]),
+            },
+        },
+    )
+    plan["builds"].setdefault(build, _build(c, recipe, export, weights, config))
+    plan["cells"][cell] = _cell(c, recipe, build, config)
+
+
+def _model(name: str, config: Mapping[str, Any]) -> JSON:
+    model, evaluate = config["model"][name], config["evaluate"]
+    fetch = {key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}
+    return {
+        "source": model["path"] or HUB_CODE,
+        "weights": model["path"] or layout.model(name).as_posix(),
+        "text": evaluate["text"],
+        "questions": evaluate["questions"] or evaluate["text"],
+        "fetch": fetch,
+        "reference": {
+            **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
+            "decode_prompts": evaluate["decode_prompts"],
+            "trust_remote_code": model["trust_remote_code"],
+            "seed": config["seed"],
+        },
+    }
+
+
+def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Mapping[str, Any]) -> JSON:
+    evaluate = config["evaluate"]
+    quantize: JSON = {
+        "family": str(c.family),
+        "recipe": recipe.name,
+        "method": recipe.method,
+        "form": recipe.form,
+        "settings": dict(recipe.settings),
+        "seed": config["seed"],
+    }
+    calibration = layout.model(c.model).as_posix()  # a dependency that is there anyway
+    if needs_calibration(recipe):
+        calibration = evaluate["calibration"]
+        quantize["calibration"] = {"text": calibration, "window": evaluate["window"]}
+    return {
+        "model": c.model,
+        "backend": c.backend,
+        "export": export,
+        "weights": weights,
+        "calibration": calibration,
+        "quantize": quantize,
+        "evaluate": {"decode_tokens": evaluate["decode_tokens"]},
+    }
+
+
+def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any]) -> JSON:
+    model = config["model"][c.model]
+    return {
+        "model": c.model,
+        "backend": c.backend,
+        "build": build,
+        "package": {
+            "precision": c.precision,
+            "family": str(c.family),
+            "recipe": recipe.name,
+            "target": c.target,
+            "license": model["license"],
+            "source": model["repo"] or Path(model["path"]).name,
+            "options": dict(c.target_conf["package"]),
+        },
+        "benchmark": {**config["benchmark"], "device": c.target_conf["device"]},
+    }

@@ -1,0 +1,109 @@
+"""The vocabulary of recipes: which method takes which settings, shared by all backends.
+
+A user learns `bits`, `group_size`, `symmetric`, `ratio`, `awq` … once. A backend's YAML names a method and
+its settings; planning holds them against this table, without importing any tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import ConfigError, suggest
+from pipeline.types import Family, Recipe
+
+# word -> (type, allowed values or None)
+WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
+    "bits": (int, (2, 3, 4, 5, 6, 8)),
+    "group_size": (int, None),
+    "symmetric": (bool, None),
+    "accuracy_level": (int, (0, 1, 2, 3, 4)),
+    "lm_head_bits": (int, (4, 8, 16, 32)),
+    "algorithm": (str, ("rtn", "k_quant")),
+    "per_channel": (bool, None),
+    "activation_bits": (int, (8, 16)),
+    "calibration": (str, ("minmax", "entropy", "percentile")),
+    "calibration_windows": (int, None),
+    "mode": (str, ("int8_asym", "int8_sym", "int4_sym", "int4_asym", "nf4", "mxfp4", "fp8_e4m3")),
+    "ratio": ((float, int), None),
+    "sensitivity_metric": (
+        str,
+        (
+            "weight_quantization_error",
+            "hessian_input_activation",
+            "mean_activation_variance",
+            "max_activation_variance",
+            "mean_activation_magnitude",
+        ),
+    ),
+    "awq": (bool, None),
+    "scale_estimation": (bool, None),
+    "gptq": (bool, None),
+    "lora_correction": (bool, None),
+}
+
+# method -> the words it takes
+METHODS: dict[str, frozenset[str]] = {
+    "none": frozenset(),
+    "weight-only": frozenset(
+        {"bits", "group_size", "symmetric", "accuracy_level", "lm_head_bits", "algorithm"}
+    ),
+    "dynamic": frozenset({"bits", "per_channel"}),
+    "static": frozenset({"bits", "activation_bits", "per_channel", "calibration", "calibration_windows"}),
+    "nncf": frozenset(
+        {
+            "mode",
+            "group_size",
+            "ratio",
+            "sensitivity_metric",
+            "awq",
+            "scale_estimation",
+            "gptq",
+            "lora_correction",
+            "calibration_windows",
+        }
+    ),
+}
+
+DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction"})
+
+
+def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) -> Recipe:
+    """A checked recipe from a backend's YAML. Raises ConfigError that lists everything wrong at once."""
+    method, form = raw.get("method"), raw.get("form")
+    if method not in METHODS:
+        raise ConfigError(f"unknown method {method!r}", where=where, hint=suggest(str(method), METHODS))
+    if not isinstance(form, str):
+        raise ConfigError("a recipe needs `form: <the backend's input form>`", where=where)
+    settings = {
+        word: value for word, value in raw.items() if word not in ("method", "form") and value is not None
+    }
+    problems = []
+    for word, value in settings.items():
+        if word not in METHODS[method]:
+            problems.append(f"method {method} takes no '{word}' ({suggest(word, METHODS[method])})")
+            continue
+        kind, allowed = WORDS[word]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            problems.append(f"'{word}: {value!r}' has the wrong type")
+        elif allowed is not None and value not in allowed:
+            problems.append(f"'{word}: {value!r}' is none of {', '.join(map(str, allowed))}")
+        elif word == "ratio" and not 0 <= value <= 1:
+            problems.append(f"'ratio: {value}' is not between 0 and 1")
+        elif (
+            word in ("group_size", "calibration_windows")
+            and value < 1
+            and not (word == "group_size" and value == -1)
+        ):
+            problems.append(f"'{word}: {value}' is not positive")
+    if problems:
+        raise ConfigError("; ".join(problems), where=where)
+    return Recipe(name, family, method, form, settings)
+
+
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether the recipe reads the calibration split (and so depends on it)."""
+    settings = recipe.settings
+    if recipe.method == "static" or any(settings.get(word) for word in DATA_AWARE):
+        return True
+    return settings.get("sensitivity_metric", "weight_quantization_error") != "weight_quantization_error"

@@ -1,0 +1,21 @@
+"""name → backend class, imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pipeline.backends.base import Backend
+from pipeline.errors import ConfigError, suggest
+
+BACKENDS = {
+    "onnxruntime": "pipeline.backends.onnxruntime.backend:OnnxRuntimeBackend",
+}
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name. Raises ConfigError with a suggestion for an unknown one."""
+    if name not in BACKENDS:
+        raise ConfigError(f"unknown backend '{name}'", hint=suggest(name, BACKENDS))
+    module, _, attribute = BACKENDS[name].partition(":")
+    backend: Backend = getattr(import_module(module), attribute)()
+    return backend

@@ -1,0 +1,1 @@
+"""What the pipeline measured, for people and programs: rows, tables, pictures."""

@@ -1,0 +1,73 @@
+"""How figures are written for people: units, digits, and the columns that tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+AXES = ("model", "precision", "backend", "target")
+NOISY = "†"
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a table shows it."""
+
+    metric: str
+    header: str
+    write: Callable[[float], str]
+    speed: bool = False
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        """The figure of a row; a dash where there is none, a dagger where the machine was busy."""
+        value = record["metrics"][self.metric]
+        if value is None:
+            return NONE
+        return self.write(value) + (NOISY if self.speed and record["noisy"] else "")
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:,.1f}" if value < 1e9 else f"{value / 1e6:,.0f}"
+
+
+def _perplexity(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else f"{value:.4g}"
+
+
+def divergence(value: float) -> str:
+    """Nats in two digits: 4.1e-3, or 0."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+COLUMNS = (
+    Column("size_bytes", "size MB", _megabytes),
+    Column("bits_per_weight", "bits/w", lambda value: f"{value:.2f}"),
+    Column("perplexity", "ppl", _perplexity),
+    Column("kl_nats_mean", "KL nats", divergence),
+    Column("top1_agreement", "top-1 %", lambda value: f"{100 * value:.2f}"),
+    Column("task_accuracy", "acc %", lambda value: f"{100 * value:.1f}"),
+    Column("decode_tokens_per_s", "tok/s", _rate, speed=True),
+    Column("ttft_ms_p50", "TTFT ms", _rate, speed=True),
+)
+
+
+def one_line(text: object) -> str:
+    """A reason on one line: tools' messages come with line breaks."""
+    return " ".join(str(text).split())
+
+
+def tally(records: list[dict[str, Any]]) -> str:
+    """`8 cells: 6 ok, 1 skipped, 1 failed`."""
+    counts = {
+        status: sum(record["status"] == status for record in records)
+        for status in ("ok", "skipped", "failed")
+    }
+    named = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{len(records)} cell{'' if len(records) == 1 else 's'}: {named or 'nothing planned'}"

@@ -1,0 +1,160 @@
+"""A scatter plot as PNG bytes: the same points give the same bytes. Imported only to draw."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from collections.abc import Sequence
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
+
+from matplotlib import rc_context, rcParamsDefault  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+
+from pipeline.reporting.labels import place  # noqa: E402
+from pipeline.reporting.plots import FLOOR, Picture, Point  # noqa: E402
+
+# Okabe and Ito's colours, which the colour-blind tell apart as well
+COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "llamacpp": "#009E73", "mlx": "#CC79A7"}
+MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = {"fp32": "o", "fp16": "s", "bf16": "D", "int8": "^", "int4": "v"}
+SIZE = 64.0  # of a marker, in square points
+DPI = 120
+
+
+def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
+    """The picture; `digest` is kept in its metadata."""
+    with rc_context():
+        import matplotlib
+
+        matplotlib.rcParams.update({k: v for k, v in rcParamsDefault.items() if k != "backend"})
+        figure = Figure(figsize=(8.5, 5.5), dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(picture.title, loc="left", fontsize=13, fontweight="bold")
+        if points:
+            _draw(axes, points, picture)
+            canvas.draw()
+            figure.set_layout_engine("none")
+            _label(axes, canvas, points)
+        else:
+            axes.set_axis_off()
+            axes.text(
+                0.5, 0.5, f"No cell has both KL divergence and {picture.x_label}.", ha="center", va="center"
+            )
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None, "Comment": digest})
+        return out.getvalue()
+
+
+def _draw(axes: Axes, points: Sequence[Point], picture: Picture) -> None:
+    colours = _colours(points)
+    for point in points:
+        axes.scatter(
+            [point.x],
+            [max(point.y, FLOOR)],
+            s=SIZE,
+            marker=MARKERS.get(point.family, "P"),
+            facecolors="white" if point.noisy else colours[point.backend],
+            edgecolors=colours[point.backend],
+            linewidths=1.5,
+            zorder=3,
+        )
+    _limits(axes, points)
+    axes.set_xlabel(picture.x_label)
+    axes.set_ylabel("KL divergence from transformers fp32, nats per token")
+    axes.set_title(f"better: {picture.better}", loc="right", fontsize=9, color="#555555")
+    axes.grid(which="major", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    _legend(axes, points, colours)
+
+
+def _limits(axes: Axes, points: Sequence[Point]) -> None:
+    values = [max(point.y, FLOOR) for point in points]
+    axes.set_yscale("log")
+    axes.set_ylim(10 ** (math.log10(min(values)) - 0.6), 10 ** (math.log10(max(values)) + 0.6))
+    if any(point.y < FLOOR for point in points):
+        axes.axhline(FLOOR, color="#888888", linestyle="--", linewidth=0.8, zorder=1)
+        axes.annotate(
+            f"at or below {FLOOR:.0e}: equal but for rounding".replace("e-0", "e-"),
+            (0.995, FLOOR),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color="#555555",
+        )
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    if low > 0 and high / low > 20:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.5, high * 1.8)
+    else:
+        room = (high - low) or abs(high) or 1.0
+        axes.set_xlim(low - 0.08 * room, high + 0.16 * room)
+
+
+def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> None:
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=colour, label=backend)
+        for backend, colour in colours.items()
+    ]
+    families = [family for family in MARKERS if any(point.family == family for point in points)]
+    handles += [
+        Line2D([], [], linestyle="", marker=MARKERS[family], color="#555555", label=family)
+        for family in families
+    ]
+    if any(point.noisy for point in points):
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="o",
+                color="#555555",
+                markerfacecolor="white",
+                label="† busy machine",
+            )
+        )
+    axes.figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+
+
+def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
+    """Names beside the points; a thin line leads to a name that is not next to its point."""
+    renderer = canvas.get_renderer()
+    texts = [
+        axes.text(0, 0, point.label, fontsize=8.5, ha="center", va="center", zorder=4) for point in points
+    ]
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    pixels = [tuple(axes.transData.transform((point.x, max(point.y, FLOOR)))) for point in points]
+    area = axes.get_window_extent(renderer)
+    step = math.sqrt(SIZE) * DPI / 72
+    centres = place(
+        [(float(x), float(y)) for x, y in pixels],
+        [(box.width, box.height) for box in boxes],
+        (area.x0 + 2, area.y0 + 2, area.x1 - 2, area.y1 - 2),
+        step,
+    )
+    for text, (x, y), (px, py), box in zip(texts, centres, pixels, boxes, strict=True):
+        text.set_transform(None)
+        text.set_position((x, y))
+        near_x = min(max(px, x - box.width / 2), x + box.width / 2)
+        near_y = min(max(py, y - box.height / 2), y + box.height / 2)
+        if math.hypot(near_x - px, near_y - py) > 1.5 * step:
+            axes.add_line(
+                Line2D([px, near_x], [py, near_y], transform=None, color="#999999", linewidth=0.7, zorder=2)
+            )
+
+
+def _colours(points: Sequence[Point]) -> dict[str, str]:
+    backends = sorted({point.backend for point in points})
+    unknown = [backend for backend in backends if backend not in COLOURS]
+    more = {backend: MORE_COLOURS[i % len(MORE_COLOURS)] for i, backend in enumerate(unknown)}
+    return {backend: COLOURS.get(backend) or more[backend] for backend in backends}

@@ -1,0 +1,106 @@
+"""Which combinations are cells. Each rule returns why a combination is left out, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.dimensions import Dimensions
+from pipeline.errors import suggest
+from pipeline.recipes import parse_recipe
+from pipeline.types import Recipe
+
+BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.5, "int4": 4.5}  # per weight, scales included
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One element of the product of the axes: names and their conf entries."""
+
+    model: str
+    dimensions: Dimensions
+    precision: str
+    family: str
+    recipe_name: str
+    backend: str
+    backend_conf: Mapping[str, Any]
+    target: str
+    target_conf: Mapping[str, Any]
+
+    def recipe(self) -> Recipe | None:
+        """The backend's recipe for this precision, or None when it has none."""
+        raw = self.backend_conf["recipes"].get(self.family, {}).get(self.recipe_name)
+        if raw is None:
+            return None
+        where = f"backend.{self.backend}.recipes.{self.family}.{self.recipe_name}"
+        return parse_recipe(self.recipe_name, self.family, raw, where)
+
+
+def backend_knows_architecture(c: Combination) -> str | None:
+    known = c.backend_conf["architectures"]
+    if c.dimensions.architecture in known:
+        return None
+    return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {c.dimensions.architecture or 'an unnamed one'}"
+
+
+def backend_has_recipe(c: Combination) -> str | None:
+    recipes = c.backend_conf["recipes"].get(c.family, {})
+    if not recipes:
+        return f"{c.backend} has no {c.family}"
+    if c.recipe_name not in recipes:
+        return f"{c.backend} has no {c.family} recipe '{c.recipe_name}' ({suggest(c.recipe_name, recipes)})"
+    return None
+
+
+def backend_serves_target(c: Combination) -> str | None:
+    targets = c.backend_conf["targets"]
+    return (
+        None
+        if c.target in targets
+        else f"{c.backend} serves {', '.join(targets) or 'no target'}, not {c.target}"
+    )
+
+
+def target_takes_precision(c: Combination) -> str | None:
+    precisions = c.target_conf["precisions"]
+    return None if not precisions or c.family in precisions else f"{c.target} takes {', '.join(precisions)}"
+
+
+def target_holds_model(c: Combination) -> str | None:
+    limit = c.target_conf["max_weight_gb"]
+    size = c.dimensions.parameters * BITS[c.family] / 8e9
+    if not limit or size <= limit:
+        return None
+    return f"about {size:.1f} GB of weights, {c.target} holds {limit:g} GB (target.{c.target}.max_weight_gb)"
+
+
+def group_size_divides(c: Combination) -> str | None:
+    recipe = c.recipe()
+    size = recipe.settings.get("group_size", -1) if recipe else -1
+    if size == -1:
+        return None
+    for name in ("hidden_size", "intermediate_size"):
+        channels = getattr(c.dimensions, name)
+        if channels % size:
+            return f"group size {size} does not divide {name} {channels}"
+    return None
+
+
+RULES: tuple[Callable[[Combination], str | None], ...] = (
+    backend_knows_architecture,
+    backend_has_recipe,
+    backend_serves_target,
+    target_takes_precision,
+    target_holds_model,
+    group_size_divides,
+)
+
+
+def why_excluded(combination: Combination) -> str | None:
+    """`<rule>: <reason>` of the first rule that leaves the combination out, or None for a cell."""
+    for rule in RULES:
+        reason = rule(combination)
+        if reason:
+            return f"{rule.__name__.replace('_', '-')}: {reason}"
+    return None

@@ -1,0 +1,77 @@
+"""benchmark: speed and memory of a package on this machine, in a fresh process, alone."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import psutil
+
+from pipeline import host, layout
+from pipeline.backends.base import RuntimeRequest
+from pipeline.files import read_json, write_json
+from pipeline.fresh import Answer, ask_runtime
+from pipeline.metrics.memory import busy_cores
+from pipeline.outcome import outcome, why_unusable
+from pipeline.types import JSON, Status
+
+BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are does not change the speed
+
+
+def benchmark(key: str, entry: JSON) -> str | None:
+    """Write artifacts/benchmarks/<key>.json, or the reason for which it was skipped."""
+    settings = entry["benchmark"]
+    machine = read_json(layout.host("machine"))
+    skipped = _why_skipped(key, entry, machine)
+    if skipped:
+        write_json(layout.benchmark(key), {"status": Status.SKIPPED, "reason": skipped})
+        return skipped
+    count = settings["threads"] or min(host.threads(), psutil.cpu_count(logical=False) or 1)
+    prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings["prompt_tokens"])]
+    request = RuntimeRequest(
+        "measure", [prompt], settings["new_tokens"], count, warmup=settings["warmup"], runs=settings["runs"]
+    )
+    before = busy_cores()
+    answer = ask_runtime(entry["backend"], layout.package(key), request)
+    after = busy_cores()
+    write_json(
+        layout.benchmark(key),
+        {
+            "status": Status.OK,
+            "reason": "",
+            "metrics": _metrics(answer),
+            "runs": answer.value,
+            "threads": count,
+            "prompt_tokens": settings["prompt_tokens"],
+            "new_tokens": settings["new_tokens"],
+            "load_before": round(before, 2),
+            "load_after": round(after, 2),
+            "noisy": max(before, after) > settings["busy_load"],
+            "machine": machine,
+        },
+    )
+    return None
+
+
+def _why_skipped(key: str, entry: JSON, machine: JSON) -> str | None:
+    packaged = outcome(layout.package(key))
+    if packaged["status"] == Status.SKIPPED:
+        return str(packaged["reason"])
+    device = entry["benchmark"]["device"]
+    if device and device not in machine["accelerators"]:
+        return f"this machine has no {device}"
+    return why_unusable(entry["backend"])
+
+
+def _metrics(answer: Answer) -> JSON:
+    """Medians over runs; ttft p50 and p95 by nearest rank."""
+    runs = answer.value
+    ttft = sorted(runs["ttft_ms"])
+    rank = max(0, -(-95 * len(ttft) // 100) - 1)
+    return {
+        "load_s": round(runs["load_s"], 4),
+        "ttft_ms_p50": round(median(ttft), 3),
+        "ttft_ms_p95": round(ttft[rank], 3),
+        "prefill_tokens_per_s": round(median(runs["prefill_tokens_per_s"]), 2),
+        "decode_tokens_per_s": round(median(runs["decode_tokens_per_s"]), 2),
+        "peak_rss_bytes": answer.peak_rss_bytes,
+    }

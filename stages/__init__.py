@@ -1,0 +1,1 @@
+"""One thin script per DVC stage: parse the key, call the step."""
