@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +85,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             tensors = {name: _tensor(path, entry, 8 + length) for name, entry in entries.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f"its safetensors header is corrupt: {error}", where=where, hint=REFETCH
-            ) from None
+            raise CheckpointError(f"its safetensors header is corrupt: {error}", where=where, hint=REFETCH) from None
     end = max((tensor.offset + tensor.size for tensor in tensors.values()), default=8 + length)
     if end != total:
         raise CheckpointError(
@@ -95,7 +94,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensor(path: Path, entry: dict[str, list[int] | str], base: int) -> Tensor:
+def _tensor(path: Path, entry: Mapping[str, Any], base: int) -> Tensor:
     dtype, (first, last) = str(entry["dtype"]), entry["data_offsets"]
     shape = tuple(int(size) for size in entry["shape"])
     size = int(last) - int(first)
@@ -117,9 +116,7 @@ def read_float32(tensor: Tensor, rows: slice = slice(None)) -> NDArray[np.float3
     kinds: dict[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
     if tensor.dtype not in kinds:
         raise CheckpointError(f"weights of type {tensor.dtype} are not supported", where=str(tensor.path))
-    mapped = np.memmap(
-        tensor.path, dtype=kinds[tensor.dtype], mode="r", offset=tensor.offset, shape=tensor.shape
-    )
+    mapped = np.memmap(tensor.path, dtype=kinds[tensor.dtype], mode="r", offset=tensor.offset, shape=tensor.shape)
     part = mapped[rows]
     if tensor.dtype == "BF16":  # the upper half of a float32
         return (part.astype(np.uint32) << 16).view(np.float32)

@@ -26,24 +26,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint folder. Raises CheckpointError for a missing or corrupt one."""
     where = f"model folder {folder}"
     if not folder.is_dir():
-        raise CheckpointError(
-            "there is no such folder", where=where, hint="set model.<name>.path to a checkpoint"
-        )
+        raise CheckpointError("there is no such folder", where=where, hint="set model.<name>.path to a checkpoint")
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(
-            "it has no config.json", where=where, hint="this is no Hugging Face checkpoint"
-        ) from None
+        raise CheckpointError("it has no config.json", where=where, hint="this is no Hugging Face checkpoint") from None
     except (ValueError, OSError) as error:
-        raise CheckpointError(
-            f"config.json is corrupt: {error}", where=where, hint="fetch the model again"
-        ) from None
+        raise CheckpointError(f"config.json is corrupt: {error}", where=where, hint="fetch the model again") from None
     if not isinstance(config, dict):
-        raise CheckpointError(
-            "config.json is corrupt: no JSON object", where=where, hint="fetch the model again"
-        )
+        raise CheckpointError("config.json is corrupt: no JSON object", where=where, hint="fetch the model again")
     return config
 
 

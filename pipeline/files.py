@@ -55,9 +55,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise ArtifactError("the file is missing", where=str(path), hint="dvc repro makes it") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(
-            f"no valid JSON: {error}", where=str(path), hint="remove it and run dvc repro"
-        ) from None
+        raise ArtifactError(f"no valid JSON: {error}", where=str(path), hint="remove it and run dvc repro") from None
 
 
 @contextlib.contextmanager

@@ -29,9 +29,10 @@ def ask_runtime(backend: str, package: Path, request: RuntimeRequest) -> Answer:
 
     command = [sys.executable, "-m", f"pipeline.backends.{backend}.runtime", str(package)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
-    ) as child, TreeWatch(child.pid) as watch:
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8") as child,
+        TreeWatch(child.pid) as watch,
+    ):
         try:
             out, errors = child.communicate(json.dumps(request.to_json()), timeout=TIMEOUT_S)
         except BaseException:

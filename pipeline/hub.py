@@ -29,9 +29,7 @@ def download(repo: str, revision: str, out: Path) -> str:
         info = HfApi().model_info(repo, revision=revision)
         files = [sibling.rfilename for sibling in info.siblings or []]
         if not any(name.endswith(".safetensors") for name in files):
-            raise CheckpointError(
-                "it has no safetensors weights", where=where, hint="take a revision that has them"
-            )
+            raise CheckpointError("it has no safetensors weights", where=where, hint="take a revision that has them")
         commit = str(info.sha)
         snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=ALLOWED)
     except GatedRepoError:
@@ -39,9 +37,7 @@ def download(repo: str, revision: str, out: Path) -> str:
             "it is gated", where=where, hint="accept its licence on the hub, then: hf auth login"
         ) from None
     except RevisionNotFoundError:
-        raise CheckpointError(
-            "there is no such revision", where=where, hint="set model.<name>.revision"
-        ) from None
+        raise CheckpointError("there is no such revision", where=where, hint="set model.<name>.revision") from None
     except RepositoryNotFoundError:
         raise CheckpointError(
             "there is no such repository, or it is private",

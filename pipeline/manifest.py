@@ -40,9 +40,7 @@ def digests(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, JSON]:
     skipped = set(leave_out)
     names = ((path.relative_to(folder).as_posix(), path) for path in files_of(folder))
     return {
-        name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
-        for name, path in names
-        if name not in skipped
+        name: {"sha256": sha256(path), "size_bytes": path.stat().st_size} for name, path in names if name not in skipped
     }
 
 
@@ -54,10 +52,8 @@ def sums(files: dict[str, JSON]) -> str:
 def verify(folder: Path) -> JSON:
     """Hold a package against its manifest; returns the manifest. Raises ArtifactError listing every difference."""
     if not folder.is_dir():
-        raise ArtifactError(
-            "there is no such package", where=str(folder), hint="dvc repro, or dvc pull, makes it"
-        )
-    manifest = read_json(folder / MANIFEST)
+        raise ArtifactError("there is no such package", where=str(folder), hint="dvc repro, or dvc pull, makes it")
+    manifest: JSON = read_json(folder / MANIFEST)
     listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
         raise ArtifactError("the manifest lists no files", where=str(folder / MANIFEST))

@@ -22,9 +22,7 @@ def read_params(path: Path = layout.PARAMS) -> JSON:
     except FileNotFoundError:
         raise StaleParamsError("there is no params.yaml", hint=f"run: {COMPOSE}") from None
     except yaml.YAMLError as error:
-        raise StaleParamsError(
-            f"params.yaml is no YAML: {error}".replace("\n", " "), hint=f"run: {COMPOSE}"
-        ) from None
+        raise StaleParamsError(f"params.yaml is no YAML: {error}".replace("\n", " "), hint=f"run: {COMPOSE}") from None
     if not isinstance(params, dict) or not isinstance(params.get("plan"), dict):
         raise StaleParamsError("params.yaml has no plan", hint=f"run: {COMPOSE}")
     return params
@@ -35,4 +33,5 @@ def entry(params: JSON, group: str, key: str) -> JSON:
     entries = params["plan"].get(group, {})
     if key not in entries:
         raise ConfigError(f"the plan has no {group.removesuffix('s')} '{key}'", hint=suggest(key, entries))
-    return entries[key]
+    found: JSON = entries[key]
+    return found

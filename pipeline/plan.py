@@ -61,25 +61,19 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
         if not config[axis]:
             problems.append(f"the matrix is empty: no {axis} is selected")
         problems += [
-            f"{axis} '{name}': a name has only a-z, 0-9 and '-'"
-            for name in config[axis]
-            if not ID.fullmatch(name)
+            f"{axis} '{name}': a name has only a-z, 0-9 and '-'" for name in config[axis] if not ID.fullmatch(name)
         ]
     for name, option in config["precision"].items():
         if option["family"] not in list(Family):
             problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
     evaluate = config["evaluate"]
-    problems += [
-        f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least
-    ]
+    problems += [f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least]
     for key in ("text", "questions", "calibration"):
         if evaluate[key] and not Path(evaluate[key]).is_file():
             problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
     benchmark = config["benchmark"]
     problems += [
-        f"benchmark.{key} must be at least {least}"
-        for key, least in _LEAST_RUN.items()
-        if benchmark[key] < least
+        f"benchmark.{key} must be at least {least}" for key, least in _LEAST_RUN.items() if benchmark[key] < least
     ]
     shapes = {}
     for name, model in config["model"].items():
@@ -90,9 +84,7 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
             continue
         length = shapes[name].context_length
         if length and evaluate["window"] > length:
-            problems.append(
-                f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}"
-            )
+            problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
     if problems:
         raise ConfigError("; ".join(problems))
     return shapes
@@ -104,7 +96,8 @@ _LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "thre
 
 def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> None:
     recipe = c.recipe()
-    assert recipe is not None  # the rules saw to it
+    if recipe is None:
+        raise ConfigError(f"{c.backend} has no {c.family} recipe '{c.recipe_name}'", where=cell)
     if recipe.form not in c.backend_conf["forms"]:
         known = ", ".join(c.backend_conf["forms"])
         raise ConfigError(f"recipe form '{recipe.form}' is none of {known}", where=f"backend.{c.backend}")

@@ -45,9 +45,7 @@ WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
 # method -> the words it takes
 METHODS: dict[str, frozenset[str]] = {
     "none": frozenset(),
-    "weight-only": frozenset(
-        {"bits", "group_size", "symmetric", "accuracy_level", "lm_head_bits", "algorithm"}
-    ),
+    "weight-only": frozenset({"bits", "group_size", "symmetric", "accuracy_level", "lm_head_bits", "algorithm"}),
     "dynamic": frozenset({"bits", "per_channel"}),
     "static": frozenset({"bits", "activation_bits", "per_channel", "calibration", "calibration_windows"}),
     "nncf": frozenset(
@@ -65,6 +63,7 @@ METHODS: dict[str, frozenset[str]] = {
     ),
 }
 
+WEIGHT_ERROR = "weight_quantization_error"  # the metric that needs no data
 DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction"})
 
 
@@ -75,7 +74,7 @@ def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) 
         raise ConfigError(f"unknown method {method!r}", where=where, hint=suggest(str(method), METHODS))
     if not isinstance(form, str):
         raise ConfigError("a recipe needs `form: <the backend's input form>`", where=where)
-    settings = {
+    settings: dict[str, Any] = {
         word: value for word, value in raw.items() if word not in ("method", "form") and value is not None
     }
     problems = []
@@ -90,11 +89,7 @@ def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) 
             problems.append(f"'{word}: {value!r}' is none of {', '.join(map(str, allowed))}")
         elif word == "ratio" and not 0 <= value <= 1:
             problems.append(f"'ratio: {value}' is not between 0 and 1")
-        elif (
-            word in ("group_size", "calibration_windows")
-            and value < 1
-            and not (word == "group_size" and value == -1)
-        ):
+        elif word in ("group_size", "calibration_windows") and value < 1 and not (word == "group_size" and value == -1):
             problems.append(f"'{word}: {value}' is not positive")
     if problems:
         raise ConfigError("; ".join(problems), where=where)
@@ -103,7 +98,7 @@ def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) 
 
 def needs_calibration(recipe: Recipe) -> bool:
     """Whether the recipe reads the calibration split (and so depends on it)."""
-    settings = recipe.settings
+    settings = dict(recipe.settings)
     if recipe.method == "static" or any(settings.get(word) for word in DATA_AWARE):
         return True
-    return settings.get("sensitivity_metric", "weight_quantization_error") != "weight_quantization_error"
+    return str(settings.get("sensitivity_metric", WEIGHT_ERROR)) != WEIGHT_ERROR

@@ -12,12 +12,7 @@ def with_both_spellings(config: Mapping[str, Any]) -> dict[str, Any]:
     scaling = dict(both.get("rope_scaling") or {})
     parameters = dict(both.get("rope_parameters") or {})
     theta = parameters.get("rope_theta", both.get("rope_theta", 10000.0))
-    kind = (
-        parameters.get("rope_type")
-        or parameters.get("type")
-        or scaling.get("rope_type")
-        or scaling.get("type")
-    )
+    kind = parameters.get("rope_type") or parameters.get("type") or scaling.get("rope_type") or scaling.get("type")
     kind = {"su": "longrope", None: "default"}.get(kind, kind)
     partial = parameters.get("partial_rotary_factor", both.get("partial_rotary_factor", 1.0))
     merged = {**scaling, **parameters, "rope_theta": theta, "rope_type": kind, "type": kind}

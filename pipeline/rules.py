@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.dimensions import Dimensions
 from pipeline.errors import suggest
 from pipeline.recipes import parse_recipe
-from pipeline.types import Recipe
+from pipeline.types import Family, Recipe
 
 BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.5, "int4": 4.5}  # per weight, scales included
 
@@ -34,14 +34,14 @@ class Combination:
         if raw is None:
             return None
         where = f"backend.{self.backend}.recipes.{self.family}.{self.recipe_name}"
-        return parse_recipe(self.recipe_name, self.family, raw, where)
+        return parse_recipe(self.recipe_name, Family(self.family), raw, where)
 
 
 def backend_knows_architecture(c: Combination) -> str | None:
-    known = c.backend_conf["architectures"]
-    if c.dimensions.architecture in known:
+    known, wanted = c.backend_conf["architectures"], c.dimensions.architecture
+    if wanted in known:
         return None
-    return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {c.dimensions.architecture or 'an unnamed one'}"
+    return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {wanted or 'an unnamed one'}"
 
 
 def backend_has_recipe(c: Combination) -> str | None:
@@ -55,11 +55,7 @@ def backend_has_recipe(c: Combination) -> str | None:
 
 def backend_serves_target(c: Combination) -> str | None:
     targets = c.backend_conf["targets"]
-    return (
-        None
-        if c.target in targets
-        else f"{c.backend} serves {', '.join(targets) or 'no target'}, not {c.target}"
-    )
+    return None if c.target in targets else f"{c.backend} serves {', '.join(targets) or 'no target'}, not {c.target}"
 
 
 def target_takes_precision(c: Combination) -> str | None:

@@ -33,7 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(path, text)
     said = "is unchanged" if text == old else "written"
     plan = config.plan
-    sys.stdout.write(
-        f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n"
-    )
+    sys.stdout.write(f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n")
     return 0

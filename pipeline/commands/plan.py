@@ -15,11 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from omegaconf import OmegaConf
+    from pipeline.compose import compose_plan
 
-    from pipeline.compose import compose_config
-
-    plan: JSON = OmegaConf.to_container(compose_config(arguments.overrides).plan)  # type: ignore[assignment]
+    plan = compose_plan(arguments.overrides)
     sys.stdout.write(json.dumps(plan, indent=2) + "\n" if arguments.json else text(plan))
     return 0
 
@@ -32,9 +30,7 @@ def text(plan: JSON) -> str:
         settings = " ".join(f"{name}={_short(value)}" for name, value in recipe["settings"].items())
         rows.append((key, recipe["method"], settings))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    lines = [
-        f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows
-    ]
+    lines = [f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows]
     counts = ", ".join(f"{len(plan[group])} {group}" for group in ("models", "exports", "builds", "cells"))
     lines += ["", f"{counts}; {len(plan['excluded'])} excluded"]
     lines += [f"  {key}: {reason}" for key, reason in plan["excluded"].items()]

@@ -50,9 +50,7 @@ def score_window(
     """
     vocab = lm_head.shape[0]
     if logits.shape[0] != ids.shape[0] or logits.shape[1] < vocab:
-        raise QualityError(
-            f"logits of shape {logits.shape} for {ids.shape[0]} tokens and a vocabulary of {vocab}"
-        )
+        raise QualityError(f"logits of shape {logits.shape} for {ids.shape[0]} tokens and a vocabulary of {vocab}")
     scored = ids.shape[0] - 1
     nll = kl = 0.0
     top1 = 0

@@ -37,14 +37,12 @@ class Question:
 
     @classmethod
     def from_json(cls, raw: JSON) -> Question:
-        return cls(
-            tuple(map(tuple, raw["sequences"])), tuple(raw["starts"]), tuple(raw["lengths"]), raw["answer"]
-        )
+        return cls(tuple(map(tuple, raw["sequences"])), tuple(raw["starts"]), tuple(raw["lengths"]), raw["answer"])
 
 
 def read_questions(path: Path, tokenizer: Tokenizer, limit: int = 0) -> list[Question]:
     """Questions of a JSONL file with `question`, `choices` and `answer` (an index). Raises DataError."""
-    questions = []
+    questions: list[Question] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -81,14 +79,10 @@ def _parse(line: str, tokenizer: Tokenizer, where: str) -> Question:
     sequences = [tuple(tokenizer.encode(prompt + choice, add_special_tokens=False).ids) for choice in choices]
     if any(len(sequence) <= start for sequence in sequences) or start == 0:
         raise DataError("a choice adds no token to the question", where=where)
-    return Question(
-        tuple(sequences), (start,) * len(choices), tuple(len(choice.strip()) for choice in choices), answer
-    )
+    return Question(tuple(sequences), (start,) * len(choices), tuple(len(choice.strip()) for choice in choices), answer)
 
 
-def choice_scores(
-    question: Question, logits: Callable[[NDArray[np.int64]], NDArray[np.float32]]
-) -> list[float]:
+def choice_scores(question: Question, logits: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> list[float]:
     """Σ ln q of each choice's tokens. `logits` maps ids [1, n] to logits [1, n, vocab]."""
     scores = []
     for sequence, start in zip(question.sequences, question.starts, strict=True):
@@ -105,7 +99,5 @@ def chosen(question: Question, scores: Sequence[float]) -> int:
 
 def accuracy(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> float:
     """The share of questions whose chosen answer is the right one."""
-    right = sum(
-        chosen(question, row) == question.answer for question, row in zip(questions, scores, strict=True)
-    )
+    right = sum(chosen(question, row) == question.answer for question, row in zip(questions, scores, strict=True))
     return right / len(questions)

@@ -66,7 +66,7 @@ def _cell_record(cell: str, plan: Mapping[str, Any], root: Path) -> JSON:
 
 
 def _read_outcomes(steps: list[Step], root: Path) -> dict[str, JSON]:
-    """What evaluate, package and benchmark left. Once a step failed, the later ones' files are not believed."""
+    """What evaluate, package and benchmark left. After a failed step, files are not believed."""
     failure = first_failure(steps, root)
     outcomes: dict[str, JSON] = {}
     failed = ""

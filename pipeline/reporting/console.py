@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, tally
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, tally, troubles
 from pipeline.types import JSON
 
 WIDTH = 120
 GAP = "  "
 LEAST = 6  # what an axis column keeps of its names
+DISPENSABLE = ("bits_per_weight", "task_accuracy")  # left out first when a line is too long
 
 
 def table(records: Sequence[JSON]) -> str:
     """Rows, aligned; an axis with one value is named once above them; reasons stand below."""
     rows = list(records)
-    if not rows:
-        return "no cells\n"
-    shown, common = _split_axes(rows)
-    header = [*shown, *(column.header for column in COLUMNS), "status"]
-    cells = [[*(row[axis] for axis in shown), *(c.text(row) for c in COLUMNS), row["status"]] for row in rows]
-    widths = _fit([max(len(line[i]) for line in (header, *cells)) for i in range(len(header))], len(shown))
-    lines = _wrapped(" · ".join([tally(rows), *common]), "")
-    lines += ["", *(_line(line, widths, len(shown)) for line in (header, *cells))]
-    troubles = [row for row in rows if row["status"] != "ok"]
-    if troubles:
-        lines.append("")
-    for row in troubles:
-        lines += _wrapped(f"{row['status']} {row['id']}: {one_line(row['reason'])}", GAP)
+    axes = [axis for axis in AXES if axis == "precision" or len({row[axis] for row in rows}) > 1]
+    common = [f"{axis} {rows[0][axis]}" for axis in AXES if rows and axis not in axes]
+    columns = list(COLUMNS)
+    lines = _cells(rows, axes, columns)
+    for metric in DISPENSABLE:
+        if _length(_widths(lines)) > WIDTH:
+            columns = [column for column in columns if column.metric != metric]
+            lines = _cells(rows, axes, columns)
+    widths = _fit(_widths(lines), len(axes))
+    text = [*_wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
+    for status, reason, cells in troubles(rows):
+        text += ["", *_wrapped(f"{status}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
     if any(row["noisy"] for row in rows):
-        lines += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
-    return "\n".join(lines) + "\n"
+        text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
+    return "\n".join(text) + "\n"
 
 
-def _split_axes(rows: list[JSON]) -> tuple[list[str], list[str]]:
-    """Axes that need a column, and `axis value` of the others. Precision always has its column."""
-    shown = [axis for axis in AXES if axis == "precision" or len({row[axis] for row in rows}) > 1]
-    return shown, [f"{axis} {rows[0][axis]}" for axis in AXES if axis not in shown]
+def _cells(rows: list[JSON], axes: list[str], columns: list[Column]) -> list[list[str]]:
+    """The header and the rows as text, not yet aligned."""
+    header = [*axes, *(column.header for column in columns), "status"]
+    return [header, *([*(r[a] for a in axes), *(c.text(r) for c in columns), r["status"]] for r in rows)]
+
+
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _length(widths: list[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
 def _fit(widths: list[int], axes: int) -> list[int]:
     """Take from the widest axis columns until a line fits."""
-    widths = list(widths)
-    while sum(widths) + len(GAP) * (len(widths) - 1) > WIDTH:
-        widest = max(range(axes), key=widths.__getitem__)
-        if widths[widest] <= LEAST:
-            break
-        widths[widest] -= 1
+    while _length(widths) > WIDTH and max(widths[:axes]) > LEAST:
+        widths[widths.index(max(widths[:axes]))] -= 1
     return widths
 
 
@@ -58,7 +63,6 @@ def _line(cells: list[str], widths: list[int], axes: int) -> str:
     return GAP.join(parts).rstrip()
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines of at most WIDTH, the first indented by `indent` and the others once more."""
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + GAP, break_on_hyphens=False)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.types import Status
+
 AXES = ("model", "precision", "backend", "target")
 NOISY = "†"
 NONE = "–"
@@ -65,9 +67,16 @@ def one_line(text: object) -> str:
 
 def tally(records: list[dict[str, Any]]) -> str:
     """`8 cells: 6 ok, 1 skipped, 1 failed`."""
-    counts = {
-        status: sum(record["status"] == status for record in records)
-        for status in ("ok", "skipped", "failed")
-    }
+    counts = {status: sum(record["status"] == status for record in records) for status in Status}
     named = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     return f"{len(records)} cell{'' if len(records) == 1 else 's'}: {named or 'nothing planned'}"
+
+
+def troubles(records: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """(status, reason, cells) of the rows that are not ok, failed ones first; a shared reason comes once."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for status in (Status.FAILED, Status.SKIPPED):
+        for record in records:
+            if record["status"] == status:
+                shared.setdefault((status, one_line(record["reason"])), []).append(record["id"])
+    return [(str(status), reason, cells) for (status, reason), cells in shared.items()]

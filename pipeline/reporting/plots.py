@@ -1,81 +1,19 @@
-"""The report's pictures: what they show, and whether they must be drawn again."""
+"""The report's pictures, drawn again only when their points change."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.reporting.figures import AXES, NOISY
 from pipeline.reporting.outputs import replace
+from pipeline.reporting.points import PICTURES, points_of
 from pipeline.types import JSON
 
-FLOOR = 1e-8  # nats: what is below is the rounding of fp32 itself
 DRAWING = 1  # raise when the same points shall look different
-
-
-@dataclass(frozen=True)
-class Point:
-    """One cell in a plot; cells that share both figures share a point."""
-
-    x: float
-    y: float
-    label: str
-    backend: str
-    family: str
-    noisy: bool
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A scatter plot of divergence against another metric."""
-
-    name: str
-    title: str
-    metric: str
-    unit: float
-    x_label: str
-    better: str
-    speed: bool
-
-
-PICTURES = (
-    Picture(
-        "quality_size.png", "Quality against size", "size_bytes", 1e6, "package size, MB", "lower left", False
-    ),
-    Picture(
-        "speed_quality.png",
-        "Quality against speed",
-        "decode_tokens_per_s",
-        1.0,
-        "decode speed, tokens per second",
-        "lower right",
-        True,
-    ),
-)
-
-
-def points_of(records: Sequence[JSON], picture: Picture) -> list[Point]:
-    """The measured cells, named by the axes that tell them apart (the colour tells the backend)."""
-    measured = [
-        r
-        for r in records
-        if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean"] is not None
-    ]
-    axes = [a for a in AXES if a == "precision" or (a != "backend" and len({r[a] for r in measured}) > 1)]
-    together: dict[tuple[float, float, str, str], list[JSON]] = {}
-    for record in measured:
-        x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean"]
-        together.setdefault((x, y, record["backend"], record["family"]), []).append(record)
-    points = []
-    for (x, y, backend, family), same in together.items():
-        noisy = picture.speed and any(record["noisy"] for record in same)
-        names = [list(dict.fromkeys(record[axis] for record in same)) for axis in axes]
-        label = " ".join("/".join(values) for values in names) + (NOISY if noisy else "")
-        points.append(Point(x, y, label, backend, family, noisy))
-    return points
 
 
 def draw(records: Sequence[JSON], folder: Path) -> None:
@@ -87,6 +25,7 @@ def draw(records: Sequence[JSON], folder: Path) -> None:
         digest = hashlib.sha256(shown.encode()).hexdigest()
         if path.is_file() and digest.encode() in path.read_bytes():
             continue
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
         from pipeline.reporting.scatter import scatter
 
         replace(path, scatter(points, picture, digest))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 from collections.abc import Sequence
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
-from matplotlib import rc_context, rcParamsDefault  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-
-from pipeline.reporting.labels import place  # noqa: E402
-from pipeline.reporting.plots import FLOOR, Picture, Point  # noqa: E402
+from pipeline.reporting.labels import place
+from pipeline.reporting.points import FLOOR, Picture, Point
 
 # Okabe and Ito's colours, which the colour-blind tell apart as well
 COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "llamacpp": "#009E73", "mlx": "#CC79A7"}
@@ -28,10 +26,8 @@ DPI = 120
 
 def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
     """The picture; `digest` is kept in its metadata."""
-    with rc_context():
-        import matplotlib
-
-        matplotlib.rcParams.update({k: v for k, v in rcParamsDefault.items() if k != "backend"})
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
         figure = Figure(figsize=(8.5, 5.5), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -43,9 +39,8 @@ def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
             _label(axes, canvas, points)
         else:
             axes.set_axis_off()
-            axes.text(
-                0.5, 0.5, f"No cell has both KL divergence and {picture.x_label}.", ha="center", va="center"
-            )
+            missing = f"No cell has both a KL divergence and a {picture.x_label.partition(',')[0]} yet."
+            axes.text(0.5, 0.5, missing, ha="center", va="center")
         out = io.BytesIO()
         figure.savefig(out, format="png", metadata={"Software": None, "Comment": digest})
         return out.getvalue()
@@ -62,6 +57,7 @@ def _draw(axes: Axes, points: Sequence[Point], picture: Picture) -> None:
             facecolors="white" if point.noisy else colours[point.backend],
             edgecolors=colours[point.backend],
             linewidths=1.5,
+            alpha=0.85,  # two backends may share a place
             zorder=3,
         )
     _limits(axes, points)
@@ -81,17 +77,8 @@ def _limits(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_ylim(10 ** (math.log10(min(values)) - 0.6), 10 ** (math.log10(max(values)) + 0.6))
     if any(point.y < FLOOR for point in points):
         axes.axhline(FLOOR, color="#888888", linestyle="--", linewidth=0.8, zorder=1)
-        axes.annotate(
-            f"at or below {FLOOR:.0e}: equal but for rounding".replace("e-0", "e-"),
-            (0.995, FLOOR),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, -3),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            color="#555555",
-        )
+        note = f"on the dashed line: at most {FLOOR:.0e} nats, equal but for rounding".replace("e-0", "e-")
+        axes.text(0.995, 0.012, note, transform=axes.transAxes, ha="right", fontsize=8, color="#555555")
     low, high = min(point.x for point in points), max(point.x for point in points)
     if low > 0 and high / low > 20:
         axes.set_xscale("log")
@@ -102,36 +89,25 @@ def _limits(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> None:
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=colour, label=backend)
-        for backend, colour in colours.items()
-    ]
+    def entry(label: str, marker: str = "o", color: str = "#555555", face: str | None = None) -> Line2D:
+        return Line2D([], [], linestyle="", label=label, marker=marker, color=color, markerfacecolor=face)
+
+    handles = [entry(backend, color=colour) for backend, colour in colours.items()]
     families = [family for family in MARKERS if any(point.family == family for point in points)]
-    handles += [
-        Line2D([], [], linestyle="", marker=MARKERS[family], color="#555555", label=family)
-        for family in families
-    ]
+    handles += [entry(family, marker=MARKERS[family]) for family in families]
     if any(point.noisy for point in points):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                marker="o",
-                color="#555555",
-                markerfacecolor="white",
-                label="† busy machine",
-            )
-        )
+        handles.append(entry("† busy machine", face="white"))
     axes.figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
 
 
 def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
     """Names beside the points; a thin line leads to a name that is not next to its point."""
     renderer = canvas.get_renderer()
-    texts = [
-        axes.text(0, 0, point.label, fontsize=8.5, ha="center", va="center", zorder=4) for point in points
-    ]
+    colours = _colours(points)
+    texts = [axes.text(0, 0, point.label, color=colours[point.backend]) for point in points]
+    for text in texts:
+        text.set(fontsize=8.5, ha="center", va="center", zorder=4)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     boxes = [text.get_window_extent(renderer) for text in texts]
     pixels = [tuple(axes.transData.transform((point.x, max(point.y, FLOOR)))) for point in points]
     area = axes.get_window_extent(renderer)
@@ -148,9 +124,7 @@ def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None
         near_x = min(max(px, x - box.width / 2), x + box.width / 2)
         near_y = min(max(py, y - box.height / 2), y + box.height / 2)
         if math.hypot(near_x - px, near_y - py) > 1.5 * step:
-            axes.add_line(
-                Line2D([px, near_x], [py, near_y], transform=None, color="#999999", linewidth=0.7, zorder=2)
-            )
+            axes.add_line(Line2D([px, near_x], [py, near_y], transform=None, color="#999999", linewidth=0.7, zorder=2))
 
 
 def _colours(points: Sequence[Point]) -> dict[str, str]:

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, tally
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, tally, troubles
 from pipeline.types import JSON
 
 MEANING = """\
-KL is the mean divergence of a cell's next-token distribution from transformers in fp32, in nats per token: 0 is \
-identical. Perplexity (ppl), top-1 (how often both put the same token first) and accuracy (acc) use the same tokens \
-and questions for every cell.
-Speed is measured from the package, in a fresh process on the target: tok/s while decoding, and the median time to \
-the first token (TTFT). Bits/w is the storage of all weights, scales included, divided by the number of parameters.
+KL is the mean divergence of a cell's next-token distribution from transformers in fp32, in nats per token:
+0 is identical. Perplexity (ppl), top-1 (how often both put the same token first) and accuracy (acc) use the
+same tokens and questions for every cell.
+
+Speed is measured from the package, in a fresh process on the target: tok/s while decoding, and the median
+time to the first token (TTFT). Bits/w is the storage of all weights, scales included, per parameter.
 """
 
 
@@ -25,8 +26,9 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     if any(row["noisy"] for row in rows):
         parts.append(f"{NOISY} Other programs kept the machine busy; measure again before comparing speed.\n")
     parts.append(MEANING)
-    for title, status in (("Failed", "failed"), ("Skipped", "skipped")):
-        parts.append(_section(title, {row["id"]: row["reason"] for row in rows if row["status"] == status}))
+    for status in ("failed", "skipped"):
+        same = {", ".join(cells): reason for kind, reason, cells in troubles(rows) if kind == status}
+        parts.append(_section(status.capitalize(), same))
     parts.append(_not_measured(rows))
     parts.append(_section("Excluded by the plan", excluded))
     return "\n".join(part for part in parts if part)
@@ -54,7 +56,9 @@ def _status(row: JSON) -> str:
 
 
 def _section(title: str, reasons: Mapping[str, Any]) -> str:
-    lines = "".join(f"- `{cell}`: {one_line(reason)}\n" for cell, reason in reasons.items())
+    """A list of reasons; the names before them are cells, with commas between."""
+    names = {cells: cells.replace(", ", "`, `") for cells in reasons}
+    lines = "".join(f"- `{names[cells]}`: {one_line(reason)}\n" for cells, reason in reasons.items())
     return f"## {title}\n\n{lines}" if lines else ""
 
 
@@ -68,7 +72,5 @@ def _not_measured(rows: list[JSON]) -> str:
         for reason, group in groupby(pairs, key=lambda pair: pair[0]):
             names = ", ".join(name for _, _, name in group)
             lacking.setdefault((names, reason), []).append(f"`{row['id']}`")
-    lines = "".join(
-        f"- {', '.join(cells)}: no {names}: {reason}\n" for (names, reason), cells in lacking.items()
-    )
+    lines = "".join(f"- {', '.join(cells)}: no {names}: {reason}\n" for (names, reason), cells in lacking.items())
     return f"## Not measured\n\n{lines}" if lines else ""

@@ -52,9 +52,7 @@ def evaluate(key: str, entry: JSON) -> str | None:
             "status": Status.OK,
             "reason": "",
             "metrics": metrics,
-            "reasons": {}
-            if questions
-            else {"task_accuracy": "no questions are configured (evaluate.questions)"},
+            "reasons": {} if questions else {"task_accuracy": "no questions are configured (evaluate.questions)"},
             "reference": {name: summary[name] for name in ("perplexity", "task_accuracy")},
             "windows": per_window(sums),
             "decode": decode,

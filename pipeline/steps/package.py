@@ -89,6 +89,4 @@ def _generate(backend: str, folder: Path, decode: JSON, key: str) -> None:
     request = RuntimeRequest("generate", [decode["prompt"]], len(decode["continuation"]))
     tokens = ask_runtime(backend, folder, request).value["tokens"][0]
     if tokens != decode["continuation"]:
-        raise QualityError(
-            f"the package generates {tokens[:8]}…, its build {decode['continuation'][:8]}…", where=key
-        )
+        raise QualityError(f"the package generates {tokens[:8]}…, its build {decode['continuation'][:8]}…", where=key)

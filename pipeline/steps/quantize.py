@@ -34,15 +34,11 @@ def quantize(key: str, entry: JSON) -> str | None:
             settings["form"],
             settings["settings"],
         )
-        require_space(
-            layout.ARTIFACTS, sum(path.stat().st_size for path in export.rglob("*") if path.is_file())
-        )
+        require_space(layout.ARTIFACTS, sum(path.stat().st_size for path in export.rglob("*") if path.is_file()))
         backend = load_backend(entry["backend"])
         stats = backend.quantize(export, recipe, _calibration(entry), out, progress(f"quantize@{key}"))
         if recipe.method != "none" and stats.operators == 0:
-            raise QualityError(
-                f"method {recipe.method} quantized nothing", where=key, hint="take another recipe"
-            )
+            raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
         write_json(out / layout.MANIFEST, {"status": Status.OK, "reason": "", "quantization": asdict(stats)})
     return None
 

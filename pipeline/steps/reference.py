@@ -38,14 +38,10 @@ def reference(key: str, entry: JSON) -> None:
     report = progress(f"reference@{key}")
     with fresh_folder(layout.reference(key)) as out, torch.inference_mode():
         np.save(out / IDS, ids)
-        hidden = np.lib.format.open_memmap(
-            out / HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width)
-        )
+        hidden = np.lib.format.open_memmap(out / HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
         nll = np.empty((len(ids), ids.shape[1] - 1))
         for row, window in enumerate(ids):
-            states = model.model(
-                input_ids=torch.from_numpy(window[None, :]), use_cache=False
-            ).last_hidden_state
+            states = model.model(input_ids=torch.from_numpy(window[None, :]), use_cache=False).last_hidden_state
             hidden[row] = states[0].numpy()
             scored = log_softmax(model.lm_head(states[:, :-1])[0].numpy())
             nll[row] = -scored[np.arange(len(window) - 1), window[1:]]
@@ -56,9 +52,7 @@ def reference(key: str, entry: JSON) -> None:
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(
-                choice_scores(
-                    question, lambda x: model(input_ids=torch.from_numpy(x), use_cache=False).logits.numpy()
-                )
+                choice_scores(question, lambda x: model(input_ids=torch.from_numpy(x), use_cache=False).logits.numpy())
             )
             report(number, len(ids) + len(questions))
         write_json(out / QUESTIONS, [question.to_json() for question in questions])

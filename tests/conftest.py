@@ -1,0 +1,33 @@
+"""Fixtures: a fresh copy of the project, and one that went through a whole `dvc repro`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A copy of the project, nothing composed, nothing run."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke suite on a one-layer random model after a whole `dvc repro`. Copy it before changing it."""
+    made = make_project(tmp_path_factory.mktemp("finished") / "project")
+    made.compose()
+    made.repro()
+    return made
+
+
+@pytest.fixture
+def copy(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project that a test may change."""
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root, symlinks=True)
+    return Project(root)

@@ -1,0 +1,174 @@
+"""What every backend must keep, on its real runtime: subclass BackendContract and name the backend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.backends.base import Backend, Calibration, RuntimeRequest
+from pipeline.errors import PipelineError
+from pipeline.fresh import ask_runtime
+from pipeline.manifest import digests
+from pipeline.metrics.decode import check_decode
+from pipeline.metrics.divergence import score_window, totals
+from pipeline.recipes import parse_recipe
+from pipeline.registry import load_backend
+from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.tiny import ROOT, tiny_config, write_checkpoint
+
+HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "onnxruntime_genai", "openvino", "nncf", "mlx", "llama_cpp")
+
+
+@dataclass
+class Workshop:
+    """One backend at work on a one-layer random model; exports and builds are made once."""
+
+    name: str
+    backend: Backend
+    conf: dict[str, Any]
+    checkpoint: Checkpoint
+    root: Path
+
+    def recipe(self, family: str, name: str) -> Recipe:
+        return parse_recipe(name, Family(family), self.conf["recipes"][family][name], f"{self.name}.{family}.{name}")
+
+    def export(self, form: str, again: str = "") -> Path:
+        out = self.root / f"export-{form}{again}"
+        if not out.exists():
+            out.mkdir()
+            self.backend.convert(self.checkpoint, self.conf["forms"][form], out)
+        return out
+
+    def build(self, recipe: Recipe, again: str = "") -> tuple[Path, Any]:
+        out = self.root / f"build-{recipe.family}-{recipe.name}{again}"
+        fresh = not out.exists()
+        if fresh:
+            out.mkdir()
+            ids = np.random.default_rng(0).integers(3, 2000, (4, 32))
+            stats = self.backend.quantize(self.export(recipe.form), recipe, Calibration(ids), out, lambda *_: None)
+            self._stats = {**getattr(self, "_stats", {}), out.name: stats}
+        return out, self._stats[out.name]
+
+
+def reference_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Final hidden states and lm_head of transformers in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        hidden = model.model(input_ids=torch.from_numpy(ids), use_cache=False).last_hidden_state.numpy()
+    return hidden, model.lm_head.weight.detach().numpy()
+
+
+def recipes_of(name: str) -> list[tuple[str, str]]:
+    conf = yaml.safe_load((ROOT / "conf" / "backend" / f"{name}.yaml").read_text(encoding="utf-8"))[name]
+    return [(family, recipe) for family, recipes in conf["recipes"].items() for recipe in recipes]
+
+
+class BackendContract:
+    """The promises. `name` is the backend's; `kl_bound` the largest mean KL of a family on random weights."""
+
+    name: str
+    kl_bound = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 2e-2, "int4": 0.2}
+
+    @pytest.fixture(scope="class")
+    def workshop(self, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+        root = tmp_path_factory.mktemp(self.name)
+        folder = write_checkpoint(root / "model")
+        conf = yaml.safe_load((ROOT / "conf" / "backend" / f"{self.name}.yaml").read_text(encoding="utf-8"))
+        checkpoint = Checkpoint("tiny", folder, folder, tiny_config())
+        return Workshop(self.name, load_backend(self.name), conf[self.name], checkpoint, root)
+
+    @pytest.fixture(scope="class")
+    def reference(self, workshop: Workshop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ids = np.random.default_rng(1).integers(3, 2000, (2, 48))
+        return (ids, *reference_of(workshop.checkpoint.folder, ids))
+
+    def test_importing_it_imports_no_ml_library(self) -> None:
+        code = (
+            "import sys; from pipeline.registry import load_backend\n"
+            f"load_backend({self.name!r})\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+        assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+    def test_its_tools_are_installed_in_the_versions_that_its_yaml_requires(self, workshop: Workshop) -> None:
+        from pipeline.host import tool_facts
+
+        facts = tool_facts(workshop.conf["requires"])
+        assert facts["usable"] and not facts["wrong"], facts
+
+    def test_an_export_is_byte_identical_the_second_time(self, workshop: Workshop) -> None:
+        form = next(iter(workshop.conf["forms"]))
+        assert digests(workshop.export(form)) == digests(workshop.export(form, "-again"))
+
+    def test_every_recipe_scores_generates_and_counts(self, workshop: Workshop, reference: Any, recipe: Any) -> None:
+        family, name = recipe
+        made = workshop.recipe(family, name)
+        build, stats = workshop.build(made)
+        ids, hidden, head = reference
+        with workshop.backend.open(build) as session:
+            sums = [score_window(row, session.logits(row[None, :])[0], hidden[i], head) for i, row in enumerate(ids)]
+            prompts = [row[:16].tolist() for row in ids]
+            answer = ask_runtime(self.name, build, RuntimeRequest("generate", prompts, 12)).value["tokens"]
+            decode = check_decode(prompts, answer, session.logits)
+        assert totals(sums)["kl_nats_mean"] < self.kl_bound[family]
+        assert decode["tokens"] == 24
+        if made.method == "none":
+            assert stats.operators == 0
+        else:
+            assert stats.operators > 0 and stats.bits_per_weight < 16.5
+
+    def test_logits_are_the_same_the_second_time_and_for_a_batch(self, workshop: Workshop, reference: Any) -> None:
+        build, _ = workshop.build(workshop.recipe("fp32", "default"))
+        ids = reference[0]
+        with workshop.backend.open(build) as session:
+            first, again = session.logits(ids[:1]), session.logits(ids[:1])
+            batch = session.logits(ids)
+        assert first.dtype == np.float32 and (first == again).all()
+        assert np.abs(batch[:1] - first).max() < 1e-4
+
+    def test_a_build_is_byte_identical_the_second_time(self, workshop: Workshop) -> None:
+        made = workshop.recipe("int4", "default")
+        assert digests(workshop.build(made)[0]) == digests(workshop.build(made, "-again")[0])
+
+    def test_a_package_is_plain_files_and_generates_what_its_build_generates(self, workshop: Workshop) -> None:
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        out = workshop.root / "package"
+        out.mkdir()
+        workshop.backend.package(build, workshop.checkpoint, {}, out)
+        assert digests(out), "an empty package"
+        request = RuntimeRequest("generate", [[5, 6, 7, 8]], 8)
+        answers = [ask_runtime(self.name, folder, request).value for folder in (build, out)]
+        assert answers[0] == answers[1] and len(answers[1]["tokens"][0]) == 8
+
+    def test_its_runtime_measures(self, workshop: Workshop) -> None:
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        request = RuntimeRequest("measure", [list(range(3, 35))], 6, threads=1, warmup=1, runs=3)
+        answer = ask_runtime(self.name, build, request)
+        assert answer.value["load_s"] > 0 and answer.peak_rss_bytes > 10_000_000
+        for name in ("ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s"):
+            assert len(answer.value[name]) == 3 and min(answer.value[name]) > 0
+
+    def test_a_package_that_is_cut_is_one_clear_line(self, workshop: Workshop, tmp_path: Path) -> None:
+        import shutil
+
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        cut = tmp_path / "cut"
+        shutil.copytree(build, cut)
+        largest = max((path for path in cut.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+        with pytest.raises(PipelineError) as caught:
+            ask_runtime(self.name, cut, RuntimeRequest("generate", [[5, 6, 7]], 4))
+        assert len(str(caught.value).splitlines()) == 1
+
+    def test_the_run_instruction_names_the_package(self, workshop: Workshop) -> None:
+        assert "my-package" in workshop.backend.run_instruction("my-package")

@@ -1,0 +1,96 @@
+"""The DVC habits of its users: exp run, metrics, push and pull."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+from tests.support.project import SMOKE, Project
+
+CELL = "local_int4_onnxruntime_cpu"
+
+
+def test_exp_run_composes_what_compose_writes(copy: Project) -> None:
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "start")
+    words = [word for override in (*SMOKE, "precision=[int4]") for word in ("-S", override)]
+    done = copy.dvc("exp", "run", *words)
+    assert done.returncode == 0, done.stderr
+    composed = (copy.root / "params.yaml").read_text(encoding="utf-8")
+    assert [record["id"] for record in copy.json("reports/cells.json")] == [CELL]
+    copy.compose("precision=[int4]")
+    assert (copy.root / "params.yaml").read_text(encoding="utf-8") == composed
+
+
+def test_an_experiment_in_another_folder_lands_in_the_same_mlflow_store(copy: Project) -> None:
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "start")
+    before = runs(copy)
+    words = [word for override in (*SMOKE, "precision=[int4]", "evaluate.tokens=512") for word in ("-S", override)]
+    done = copy.dvc("exp", "run", "--temp", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert runs(copy) > before
+
+
+def runs(project: Project) -> int:
+    with sqlite3.connect(project.root / "mlflow.db") as store:
+        return int(store.execute("select count(*) from runs").fetchone()[0])
+
+
+def test_metrics_show_has_one_row_per_cell(finished: Project) -> None:
+    done = finished.dvc("metrics", "show", "--json")
+    shown = json.loads(done.stdout)[""]["data"]
+    assert {Path(name).stem for name in shown} == {"local_fp32_onnxruntime_cpu", CELL}
+    assert all("kl_nats_mean" in row["data"] for row in shown.values())
+
+
+def test_a_pushed_package_verifies_in_a_fresh_clone_without_any_ml_library(copy: Project, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    assert copy.dvc("remote", "add", "-d", "store", str(remote)).returncode == 0
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "results")
+    assert copy.dvc("push").returncode == 0
+    clone = Project(tmp_path / "clone")
+    copy.run("git", "clone", "-q", str(copy.root), str(clone.root))
+    done = clone.dvc("pull", f"packages/{CELL}")
+    assert done.returncode == 0, done.stderr
+    code = (
+        "import sys; from pipeline.__main__ import main\n"
+        f"code = main(['verify', 'packages/{CELL}'])\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'onnxruntime_genai', 'numpy', 'mlflow', 'dvc'}\n"
+        "assert not heavy & set(sys.modules); sys.exit(code)"
+    )
+    done = clone.run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert f"packages/{CELL}: ok" in done.stdout
+
+
+def test_verify_names_every_file_that_was_altered_missing_or_added(copy: Project) -> None:
+    package = copy.root / "packages" / CELL
+    (package / "README.md").write_text("changed", encoding="utf-8")
+    (package / "tokenizer.json").unlink()
+    (package / "extra.py").write_text("", encoding="utf-8")
+    done = copy.pipeline("verify", f"packages/{CELL}")
+    assert done.returncode == 1
+    for part in ("README.md has 7 bytes", "tokenizer.json is missing", "extra.py does not belong here"):
+        assert part in done.stderr
+
+
+def test_a_package_holds_what_its_sums_say(finished: Project) -> None:
+    if shutil.which("sha256sum"):
+        done = finished.run("sh", "-c", f"cd packages/{CELL} && sha256sum -c --quiet files.sha256")
+        assert done.returncode == 0, done.stderr
+
+
+def test_queued_experiments_run_and_land(copy: Project) -> None:
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "start")
+    words = [word for override in (*SMOKE, "precision=[int4]", "evaluate.tokens=640") for word in ("-S", override)]
+    before = runs(copy)
+    assert copy.dvc("exp", "run", "--queue", *words).returncode == 0
+    done = copy.dvc("exp", "run", "--run-all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert runs(copy) > before

@@ -1,0 +1,147 @@
+"""What a row says, and that it says so only of the present plan and the latest run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PRECISIONS, SPEED, Project
+
+from pipeline import layout
+from pipeline.reporting.cells import METRICS
+from pipeline.steps.report import write_report
+
+
+def rows(project: Project) -> dict[str, Any]:
+    records = write_report(project.params, project.root)
+    assert json.loads((project.root / layout.CELLS).read_text()) == records
+    return {record["precision"]: record for record in records}
+
+
+def test_every_planned_cell_has_a_row_in_the_plans_order(four: Project) -> None:
+    assert list(rows(four)) == list(PRECISIONS)
+    assert all(row["status"] == "ok" and not row["reason"] and not row["reasons"] for row in rows(four).values())
+
+
+def test_a_row_names_its_axes_its_figures_and_its_package(four: Project) -> None:
+    row = rows(four)["int4"]
+    assert (row["model"], row["family"], row["backend"], row["target"]) == ("phi-tiny", "int4", "onnxruntime", "cpu")
+    assert row["recipe"] == "default" and row["gates"] == [] and row["noisy"] is False
+    assert tuple(row["metrics"]) == METRICS
+    assert row["metrics"]["kl_nats_mean"] == 2.8e-4 and row["metrics"]["decode_tokens_per_s"] == 410.0
+    assert row["package"] == {"path": f"packages/{row['id']}", "size_bytes": 3_300_000, "sha256": "ab" * 32}
+
+
+def test_a_cell_removed_from_the_plan_leaves_the_report(four: Project) -> None:
+    rows(four)
+    gone = next(cell for cell in four.params["plan"]["cells"] if "int8" in cell)
+    assert (four.root / f"reports/metrics/{gone}.json").is_file()
+    del four.params["plan"]["cells"][gone]
+    assert "int8" not in rows(four)
+    assert not (four.root / f"reports/metrics/{gone}.json").exists()
+    left = "".join(path.read_text() for path in (four.root / "reports").rglob("*") if path.suffix in (".csv", ".md"))
+    assert "int8" not in left
+    assert (four.root / layout.benchmark(gone)).is_file()  # its own files stay
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("fetch", "phi-tiny"),
+        ("reference", "phi-tiny"),
+        ("convert", "phi-tiny_onnxruntime_fp32"),
+        ("quantize", "phi-tiny_int4_onnxruntime"),
+    ],
+)
+def test_a_stage_that_failed_fails_its_cells_whatever_an_earlier_run_left(four: Project, stage: str, key: str) -> None:
+    four.record(stage, key, "failed", "the tool ended with 1")
+    row = rows(four)["int4"]
+    assert row["status"] == "failed"
+    assert row["reason"] == f"{stage}@{key} failed: the tool ended with 1"
+    assert set(row["metrics"].values()) == {None} and row["package"] is None
+    assert set(row["reasons"]) == set(METRICS)
+
+
+def test_what_was_measured_before_the_failed_stage_stays(four: Project) -> None:
+    four.record("benchmark", "phi-tiny_int4_onnxruntime_cpu", "failed", "it crashed")
+    row = rows(four)["int4"]
+    assert row["status"] == "failed" and "benchmark@" in row["reason"]
+    assert row["metrics"]["kl_nats_mean"] == 2.8e-4 and row["package"]
+    assert set(row["reasons"]) == set(SPEED)
+
+
+def test_a_failure_of_one_build_leaves_the_others_alone(four: Project) -> None:
+    four.record("quantize", "phi-tiny_int4_onnxruntime", "failed", "no memory")
+    assert [row["status"] for row in rows(four).values()] == ["ok", "ok", "ok", "failed"]
+
+
+def test_a_failure_is_over_once_the_stages_out_is_newer(four: Project) -> None:
+    """DVC restores an out from its cache without running the stage: the record of the failure stays."""
+    key = "phi-tiny_int4_onnxruntime"
+    four.record("quantize", key, "failed", "no memory")
+    record = four.root / layout.record("quantize", key)
+    os.utime(record, ns=(1, 1))
+    (four.root / layout.build(key)).mkdir(parents=True)
+    assert rows(four)["int4"]["status"] == "ok"
+
+
+def test_a_cell_that_never_ran_is_failed_and_says_what_runs_it(project: Project) -> None:
+    project.add("int4")
+    row = rows(project)["int4"]
+    assert row["status"] == "failed"
+    assert row["reason"] == "not run yet: evaluate@phi-tiny_int4_onnxruntime; run: dvc repro"
+
+
+def test_a_backend_that_is_not_installed_skips_its_cells(project: Project) -> None:
+    cell = project.add("int4", backend="mlx", target="apple-silicon")
+    for write in (project.evaluation, project.packaged, project.benchmark):
+        write(cell, status="skipped", reason="not installed: mlx")
+    row = rows(project)["int4"]
+    assert (row["status"], row["reason"], row["package"]) == ("skipped", "not installed: mlx", None)
+    assert set(row["reasons"].values()) == {"not installed: mlx"}
+
+
+def test_an_absent_device_costs_a_cell_only_its_speed(four: Project) -> None:
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no such device here")
+    row = rows(four)["int4"]
+    assert row["status"] == "ok" and row["reason"] is None
+    assert row["reasons"] == dict.fromkeys(SPEED, "no such device here")
+    assert row["metrics"]["decode_tokens_per_s"] is None and row["metrics"]["perplexity"] is not None
+
+
+def test_a_figure_that_was_not_measured_is_null_with_its_reason(project: Project) -> None:
+    cell = project.add("int4")
+    project.run(cell, kl_nats_mean=None, task_accuracy=None)
+    evaluation = {"metrics": {"perplexity": 6.4, "task_accuracy": None}, "reasons": {"task_accuracy": "no questions"}}
+    project.evaluation(cell, **evaluation)
+    row = rows(project)["int4"]
+    assert row["reasons"]["task_accuracy"] == "no questions"
+    assert row["reasons"]["kl_nats_mean"] == "not measured"
+
+
+def test_nan_and_infinity_never_reach_the_json(project: Project) -> None:
+    project.run(project.add("int4"), perplexity=float("inf"), kl_nats_mean=float("nan"))
+    row = rows(project)["int4"]
+    assert row["metrics"]["perplexity"] is None and row["metrics"]["kl_nats_mean"] is None
+    assert row["reasons"]["perplexity"] == "not a finite number: inf"
+    for path in (project.root / "reports").rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the report"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "fine"}'])
+def test_a_broken_file_fails_its_cell_and_no_other(four: Project, content: str) -> None:
+    path = layout.evaluation("phi-tiny_int4_onnxruntime")
+    (four.root / path).write_text(content)
+    result = rows(four)
+    assert result["int4"]["status"] == "failed" and "evaluate@" in result["int4"]["reason"]
+    assert result["fp32"]["status"] == "ok"
+
+
+def test_rows_hold_no_path_outside_the_project(four: Project, tmp_path: Path) -> None:
+    rows(four)
+    (four.root / layout.evaluation("phi-tiny_int4_onnxruntime")).write_text("{")
+    rows(four)
+    assert str(tmp_path) not in (four.root / layout.CELLS).read_text()

@@ -1,0 +1,164 @@
+"""The files of reports/: what they show, and that writing them again changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from pipeline.reporting.plots import draw
+from pipeline.steps.report import write_report
+
+FILES = {
+    "cells.json",
+    "summary.md",
+    "quality_size.csv",
+    "speed_quality.csv",
+    "quality_size.png",
+    "speed_quality.png",
+}
+AGAIN = """
+import json, sys
+from pathlib import Path
+from pipeline.steps.report import write_report
+write_report(json.loads(Path("params.json").read_text()), Path())
+assert "matplotlib" not in sys.modules and "numpy" not in sys.modules
+"""
+
+
+def state(project: Project) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in (project.root / "reports").rglob("*") if path.is_file()]
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in files}
+
+
+def test_the_report_has_all_its_files(four: Project) -> None:
+    write_report(four.params, four.root)
+    cells = {f"{cell}.json" for cell in four.params["plan"]["cells"]}
+    assert set(state(four)) == FILES | cells
+
+
+def test_a_second_report_writes_nothing_and_imports_no_plotting(four: Project) -> None:
+    write_report(four.params, four.root)
+    before = state(four)
+    (four.root / "params.json").write_text(json.dumps(four.params))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", AGAIN], cwd=four.root, env=environment, check=True)
+    assert state(four) == before
+
+
+def test_the_same_results_give_the_same_bytes_anywhere(four: Project) -> None:
+    write_report(four.params, four.root)
+    first = state(four)
+    for path in list((four.root / "reports").rglob("*.*")):
+        path.unlink()
+    write_report(four.params, four.root)
+    assert {name: data for name, (_, data) in state(four).items()} == {name: d for name, (_, d) in first.items()}
+
+
+def test_pictures_carry_no_program_and_no_date(four: Project) -> None:
+    write_report(four.params, four.root)
+    for name in ("quality_size.png", "speed_quality.png"):
+        data = (four.root / "reports" / name).read_bytes()
+        assert data.startswith(b"\x89PNG") and b"Software" not in data and b"tIME" not in data
+
+
+def test_a_picture_is_drawn_again_when_its_points_change(four: Project) -> None:
+    write_report(four.params, four.root)
+    before = state(four)
+    four.run("phi-tiny_int4_onnxruntime_cpu", decode_tokens_per_s=999.0)
+    write_report(four.params, four.root)
+    after = state(four)
+    assert after["speed_quality.png"] != before["speed_quality.png"]
+    assert after["quality_size.png"] == before["quality_size.png"]
+
+
+def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(four: Project) -> None:
+    write_report(four.params, four.root)
+    cached = {}
+    for name in FILES:
+        path, link = four.root / "reports" / name, four.root / f"cached-{name}"
+        os.link(path, link)
+        path.chmod(0o444)
+        cached[link] = link.read_bytes()
+    four.run("phi-tiny_int4_onnxruntime_cpu", kl_nats_mean=3e-3, decode_tokens_per_s=1.0)
+    write_report(four.params, four.root)
+    for link, content in cached.items():
+        assert link.read_bytes() == content
+        assert (four.root / "reports" / link.name.removeprefix("cached-")).read_bytes() != content
+
+
+def test_a_metrics_file_has_the_measured_figures_alone(four: Project) -> None:
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
+    write_report(four.params, four.root)
+    metrics = json.loads((four.root / "reports/metrics/phi-tiny_int4_onnxruntime_cpu.json").read_text())
+    assert metrics["status"] == "ok" and metrics["size_bytes"] == 3_300_000
+    assert "decode_tokens_per_s" not in metrics and None not in metrics.values()
+
+
+def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Project) -> None:
+    write_report(four.params, four.root)
+    template = Path(__file__).parents[2] / "pipeline/reporting/cells.vega.json"
+    plot = {
+        "template": str(template),
+        "x": {"reports/quality_size.csv": "size_bytes"},
+        "y": {"reports/quality_size.csv": "kl_nats_mean"},
+    }
+    definition = {"metrics": ["reports/metrics"], "plots": [{"quality": plot}]}
+    (four.root / "dvc.yaml").write_text(json.dumps(definition))
+
+    def dvc(*arguments: str) -> str:
+        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+        command = [sys.executable, "-m", "dvc", *arguments]
+        done = subprocess.run(command, cwd=four.root, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    dvc("init", "-q", "--no-scm")
+    shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"]
+    assert {Path(name).stem for name in shown} == set(four.params["plan"]["cells"])
+    assert shown["reports/metrics/phi-tiny_int8_onnxruntime_cpu.json"]["data"]["kl_nats_mean"] == 1.5e-5
+    dvc("plots", "show", "-o", "html")
+    page = (four.root / "html/index.html").read_text()
+    assert page.count("phi-tiny_int4_onnxruntime_cpu") == 1 and '"type": "log"' in page
+
+
+def test_plots_list_only_measured_cells_and_keep_their_header(four: Project) -> None:
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
+    write_report(four.params, four.root)
+    with (four.root / "reports/speed_quality.csv").open() as file:
+        assert [row["precision"] for row in csv.DictReader(file)] == ["fp32", "fp16", "int8"]
+    four.params["plan"]["cells"] = {}
+    write_report(four.params, four.root)
+    assert (four.root / "reports/speed_quality.csv").read_text().startswith("cell,model,precision")
+
+
+@pytest.mark.parametrize("divergence", [0.0, 1e-9, 1e-2])
+def test_one_cell_of_any_divergence_can_be_drawn(project: Project, divergence: float) -> None:
+    project.run(project.add("fp32"), kl_nats_mean=divergence)
+    write_report(project.params, project.root)
+    assert (project.root / "reports/quality_size.png").stat().st_size > 5000
+
+
+def test_without_figures_the_pictures_say_so(project: Project) -> None:
+    project.add("fp32")
+    write_report(project.params, project.root)
+    assert (project.root / "reports/quality_size.png").is_file()
+
+
+def test_a_killed_write_leaves_the_old_picture(four: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = write_report(four.params, four.root)
+    before = state(four)
+    records[0]["metrics"]["size_bytes"] += 1
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw(records, four.root / "reports")
+    assert state(four) == before

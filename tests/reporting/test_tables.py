@@ -1,0 +1,89 @@
+"""The tables that people read: on the terminal and in summary.md."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from conftest import SPEED, Project
+
+from pipeline.reporting.console import WIDTH, table
+from pipeline.reporting.figures import divergence
+from pipeline.reporting.labels import place
+from pipeline.steps.report import write_report
+
+
+def summary_of(project: Project) -> str:
+    write_report(project.params, project.root)
+    return (project.root / "reports/summary.md").read_text()
+
+
+def test_the_summary_has_an_aligned_row_per_cell(four: Project) -> None:
+    lines = [line for line in summary_of(four).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4 and len({len(line) for line in lines}) == 1
+    assert "| int4      |" in lines[-1] and "2.8e-4" in lines[-1] and "410.0" in lines[-1]
+
+
+def test_the_summary_lists_excluded_combinations_with_reasons(four: Project) -> None:
+    four.params["plan"]["excluded"] = {"phi-tiny_int4_mlx_cpu": "mlx does not run on cpu"}
+    assert "- `phi-tiny_int4_mlx_cpu`: mlx does not run on cpu\n" in summary_of(four)
+
+
+def test_the_summary_gives_the_reason_of_a_failed_row_on_one_line(four: Project) -> None:
+    four.record("quantize", "phi-tiny_int4_onnxruntime", "failed", "ended with 1:\n  no memory")
+    text = summary_of(four)
+    assert "**failed**" in text and "4 cells: 3 ok, 1 failed." in text
+    assert (
+        "- `phi-tiny_int4_onnxruntime_cpu`: quantize@phi-tiny_int4_onnxruntime failed: ended with 1: no memory" in text
+    )
+
+
+def test_the_summary_says_why_a_figure_is_not_there(four: Project) -> None:
+    for precision in ("int4", "int8"):
+        four.benchmark(f"phi-tiny_{precision}_onnxruntime_cpu", status="skipped", reason="no such device")
+    cells = "`phi-tiny_int8_onnxruntime_cpu`, `phi-tiny_int4_onnxruntime_cpu`"
+    assert f"- {cells}: no {', '.join(SPEED)}: no such device\n" in summary_of(four)
+
+
+def test_noisy_speed_is_marked_and_explained_everywhere(four: Project) -> None:
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", metrics=SPEED, noisy=True)
+    records = write_report(four.params, four.root)
+    assert records[-1]["noisy"] is True
+    for text in (summary_of(four), table(records)):
+        assert text.count("410.0†") == 1 and "busy" in text
+
+
+def test_the_terminal_table_fits_120_columns(project: Project) -> None:
+    for backend, target in (("onnxruntime", "android-arm64"), ("openvino", "apple-silicon-laptop")):
+        for precision in ("fp32", "int4-k-quant-with-a-long-name"):
+            project.run(
+                project.add(precision, "phi-3-5-mini-instruct-long", backend, target), size_bytes=123_456_789_012
+            )
+    cell = project.add("int8", "phi-tiny")
+    project.evaluation(cell, status="failed", reason="a long reason, " * 30)
+    text = table(write_report(project.params, project.root))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "123,457" in text and "failed" in text and "a long reason" in text
+
+
+def test_the_terminal_names_a_shared_axis_once_and_a_shared_reason_once(four: Project) -> None:
+    four.record("convert", "phi-tiny_onnxruntime_fp32", "failed", "no memory")
+    text = table(write_report(four.params, four.root))
+    assert text.splitlines()[0] == "4 cells: 4 failed · model phi-tiny · backend onnxruntime · target cpu"
+    assert text.count("no memory") == 1 and text.count("_onnxruntime_cpu") == 4
+
+
+def test_a_table_of_nothing_is_no_error() -> None:
+    assert table([]).startswith("0 cells")
+
+
+def test_divergence_is_written_in_two_digits() -> None:
+    assert [divergence(value) for value in (0.0, 1.234e-9, 2.8e-4, 0.5)] == ["0", "1.2e-9", "2.8e-4", "5.0e-1"]
+
+
+def test_labels_of_crowded_points_do_not_overlap() -> None:
+    points = [(200.0 + 9 * (i % 4), 200.0 + 7 * (i // 4)) for i in range(12)]
+    sizes = [(60.0, 12.0)] * 12
+    centres = place(points, sizes, (0, 0, 500, 400), 12)
+    for a, b in combinations(centres, 2):
+        assert abs(a[0] - b[0]) >= 60 - 1e-6 or abs(a[1] - b[1]) >= 12 - 1e-6
+    assert all(30 <= x <= 470 and 6 <= y <= 394 for x, y in centres)

@@ -1,0 +1,80 @@
+"""A mistake in the configuration is one clear line, exit code 2, and nothing is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import Project
+
+LOCAL = ("model=[local]", "model.local.path=models/tiny")
+
+CASES = {
+    "unknown model": (["model=[phi-tyni]"], "unknown model 'phi-tyni'.*did you mean 'phi-tiny'"),
+    "unknown precision": (["precision=[int44]"], "unknown precision 'int44'.*did you mean 'int4"),
+    "unknown backend": (["backend=[onnxruntim]"], "unknown backend 'onnxruntim'.*did you mean 'onnxruntime'"),
+    "unknown target": (["target=[cup]"], "unknown target 'cup'.*did you mean 'cpu'"),
+    "unknown suite": (["suite=smok"], "unknown suite 'smok'.*did you mean 'smoke'"),
+    "a group that is no list": (["precision=int4"], r"write 'precision=\[int4\]'"),
+    "unknown key": (["evaluate.windw=5"], "evaluate.windw.*no such key|unknown key.*windw"),
+    "unknown added key": (["+evaluate.windw=5"], "unknown key 'windw'.*did you mean 'window'"),
+    "wrong type": (["evaluate.window=many"], "evaluate.window.*many|many.*Integer"),
+    "empty matrix": (["precision=[]"], "the matrix is empty: no precision is selected"),
+    "everything excluded": (
+        ["precision=[int4]", "backend.onnxruntime.recipes.int4.default.group_size=96"],
+        "every cell of the matrix is excluded.*group size 96 does not divide hidden_size 256",
+    ),
+    "a recipe's unknown option": (
+        ["+backend.onnxruntime.recipes.int4.default.blok_size=32"],
+        "backend.onnxruntime.recipes.int4.default.*takes no 'blok_size'",
+    ),
+    "a recipe's bad value": (["backend.onnxruntime.recipes.int4.default.bits=7"], "bits: 7.*none of 2, 3, 4"),
+    "missing model path": (["model=[local]"], "model.local.path.*give it a value"),
+    "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
+    "missing text": (["evaluate.text=gone.txt"], "evaluate.text: there is no file gone.txt"),
+    "window longer than the context": (["evaluate.window=100000"], "longer than local's context of"),
+    "window of one token": (["evaluate.window=1"], "evaluate.window must be at least 2"),
+    "no runs": (["benchmark.runs=0"], "benchmark.runs must be at least 1"),
+    "broken override": (["evaluate.window"], "error: .*evaluate.window"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_mistake_is_one_clear_line(project: Project, name: str) -> None:
+    overrides, message = CASES[name]
+    base = [word for word in LOCAL if not any(word.partition("=")[0] == own.partition("=")[0] for own in overrides)]
+    if name == "missing model path":
+        base = []
+    done = project.pipeline("compose", *base, *overrides)
+    assert done.returncode == 2, done.stdout + done.stderr
+    import re
+
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert re.search(message, lines[0]), lines[0]
+    assert not (project.root / "params.yaml").exists()
+
+
+def test_unknown_command_gets_a_suggestion(project: Project) -> None:
+    done = project.pipeline("compos")
+    assert done.returncode == 2
+    assert "did you mean 'compose'" in done.stderr
+
+
+def test_every_mistake_is_listed_at_once(project: Project) -> None:
+    done = project.pipeline("plan", *LOCAL, "benchmark.runs=0", "evaluate.text=gone.txt", "evaluate.window=1")
+    assert all(word in done.stderr for word in ("benchmark.runs", "gone.txt", "evaluate.window"))
+
+
+def test_a_mistyped_key_in_conf_is_an_error(project: Project) -> None:
+    project.edit("conf/model/local.yaml", "path: ???", "path: models/tiny\n  licence: mit")
+    done = project.pipeline("plan", "model=[local]")
+    assert done.returncode == 2
+    assert "unknown key 'licence'" in done.stderr and "did you mean 'license'" in done.stderr
+
+
+def test_a_corrupt_config_json_is_named(project: Project) -> None:
+    (project.root / "models/tiny/config.json").write_text("{", encoding="utf-8")
+    done = project.pipeline("plan", *LOCAL)
+    assert done.returncode == 2
+    assert "config.json is corrupt" in done.stderr

@@ -1,0 +1,159 @@
+"""The formulas, held against values computed another way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import DataError, QualityError
+from pipeline.metrics.decode import check_decode
+from pipeline.metrics.divergence import WindowSums, log_softmax, score_window, totals
+from pipeline.metrics.questions import accuracy, choice_scores, chosen, read_questions
+from pipeline.tokenizer import load_tokenizer, windows
+from tests.support.tiny import SHIPPED
+
+RANDOM = np.random.default_rng(7)
+
+
+def naive(ids: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, int]:
+    """Position by position, with probabilities: the definition, written out."""
+    nll = kl = 0.0
+    top1 = 0
+    for position in range(len(ids) - 1):
+        q = np.exp(ours[position].astype(float)) / np.exp(ours[position].astype(float)).sum()
+        p = np.exp(theirs[position].astype(float)) / np.exp(theirs[position].astype(float)).sum()
+        nll -= np.log(q[ids[position + 1]])
+        kl += sum(p[token] * np.log(p[token] / q[token]) for token in range(len(p)))
+        top1 += int(q.argmax() == p.argmax())
+    return nll, kl, top1
+
+
+def test_sums_equal_the_definition_on_any_block_boundary() -> None:
+    for length in (2, 64, 65, 66, 130):
+        ids = RANDOM.integers(0, 50, length)
+        hidden, head = RANDOM.normal(size=(length, 8)).astype("f4"), RANDOM.normal(size=(50, 8)).astype("f4")
+        logits = RANDOM.normal(size=(length, 50)).astype("f4")
+        sums = score_window(ids, logits, hidden, head)
+        nll, kl, top1 = naive(ids, logits, hidden @ head.T)
+        assert sums.tokens == length - 1
+        assert sums.nll == pytest.approx(nll, rel=1e-9)
+        assert sums.kl == pytest.approx(kl, rel=1e-5)
+        assert sums.top1 == top1
+
+
+def test_a_build_equal_to_the_reference_has_no_divergence() -> None:
+    hidden, head = RANDOM.normal(size=(10, 8)).astype("f4"), RANDOM.normal(size=(50, 8)).astype("f4")
+    sums = score_window(RANDOM.integers(0, 50, 10), hidden @ head.T, hidden, head)
+    assert abs(sums.kl) < 1e-12 and sums.top1 == 9
+
+
+def test_uniform_logits_have_the_vocabulary_as_perplexity() -> None:
+    hidden, head = np.zeros((9, 4), "f4"), np.zeros((32, 4), "f4")
+    sums = score_window(np.arange(9), np.zeros((9, 32), "f4"), hidden, head)
+    assert totals([sums, sums])["perplexity"] == pytest.approx(32)
+
+
+def test_totals_weigh_windows_by_their_tokens() -> None:
+    made = totals([WindowSums(1, 1.0, 0.5, 1), WindowSums(3, 7.0, 0.3, 0)])
+    assert made == {
+        "perplexity": pytest.approx(np.exp(2.0)),
+        "kl_nats_mean": pytest.approx(0.2),
+        "top1_agreement": 0.25,
+        "evaluated_tokens": 4,
+    }
+
+
+def test_large_logits_do_not_overflow() -> None:
+    assert np.isfinite(log_softmax(np.array([[1e4, -1e4, 0.0]], "f4"))).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_fail(bad: float) -> None:
+    with pytest.raises(QualityError, match="not finite"):
+        log_softmax(np.array([[bad, 0.0]], "f4"))
+
+
+def test_logits_of_another_shape_fail() -> None:
+    with pytest.raises(QualityError, match="logits of shape"):
+        score_window(np.arange(4), np.zeros((1, 32), "f4"), np.zeros((4, 2), "f4"), np.zeros((32, 2), "f4"))
+
+
+def write(path: Path, *questions: dict) -> Path:
+    path.write_text("\n".join(json.dumps(question) for question in questions), encoding="utf-8")
+    return path
+
+
+def test_the_choice_with_the_best_score_per_character_wins(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", {"question": "The river is", "choices": [" a", " a very long one"], "answer": 1})
+    (question,) = read_questions(path, load_tokenizer(SHIPPED))
+    scores = choice_scores(question, lambda ids: np.zeros((1, ids.shape[1], 2048), "f4"))
+    tokens = [len(sequence) - start for sequence, start in zip(question.sequences, question.starts, strict=True)]
+    assert scores == pytest.approx([-np.log(2048) * count for count in tokens])
+    assert question.lengths == (1, 15)
+    assert chosen(question, [-1.0, -14.0]) == 1 and chosen(question, [-0.5, -14.0]) == 0
+    assert accuracy([question, question], [[-1.0, -14.0], [-0.5, -14.0]]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "no JSON object"),
+        ('{"question": "a", "choices": ["b", "c"]}', "no JSON object with `question`"),
+        ('{"question": "a", "choices": ["b"], "answer": 0}', "two or more"),
+        ('{"question": "a", "choices": ["b", "c"], "answer": 2}', "no index into 2 choices"),
+        ("", "there are no questions"),
+    ],
+)
+def test_a_bad_question_is_named_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_questions(path, load_tokenizer(SHIPPED))
+
+
+def test_windows_are_consecutive_and_the_incomplete_last_one_is_dropped(tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("word and word. " * 200, encoding="utf-8")
+    tokenizer = load_tokenizer(SHIPPED)
+    ids = tokenizer.encode(text.read_text(encoding="utf-8"), add_special_tokens=False).ids
+    made = windows(tokenizer, text, 64, 10_000)
+    assert made.ravel().tolist() == ids[: len(ids) // 64 * 64]
+    assert windows(tokenizer, text, 64, 200).shape == (3, 64)
+
+
+def test_jsonl_text_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", {"text": "one two " * 40}, {"text": "three four " * 40})
+    assert windows(load_tokenizer(SHIPPED), path, 16, 64).shape == (4, 16)
+
+
+def test_a_text_too_short_for_one_window_fails(tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("short", encoding="utf-8")
+    with pytest.raises(DataError, match="too short for one window of 512 tokens"):
+        windows(load_tokenizer(SHIPPED), text, 512, 20480)
+
+
+def test_text_that_is_no_utf8_fails(tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="no UTF-8 text"):
+        windows(load_tokenizer(SHIPPED), text, 512, 20480)
+
+
+def counting(ids: np.ndarray) -> np.ndarray:
+    """A model whose next token is always the last one plus one."""
+    rows = np.zeros((1, ids.shape[1], 100), "f4")
+    rows[0, np.arange(ids.shape[1]), (ids[0] + 1) % 100] = 10.0
+    return rows
+
+
+def test_generation_that_follows_the_logits_passes() -> None:
+    assert check_decode([[1, 2]], [[3, 4, 5]], counting) == {"tokens": 3, "agreement": 1.0, "worst_gap": 0.0}
+
+
+def test_generation_of_garbage_fails() -> None:
+    with pytest.raises(QualityError, match="departs from the model's own logits"):
+        check_decode([[1, 2]], [[7, 7, 7]], counting)

@@ -1,0 +1,89 @@
+"""The matrix: which cells there are, what they share, and why others are left out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project
+from tests.support.tiny import ROOT
+
+HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "onnxruntime_genai", "nncf", "mlflow", "numpy", "dvc"}
+LOCAL = ("model=[local]", "model.local.path=models/tiny")
+
+
+def plan(project: Project, *overrides: str) -> dict:
+    done = project.pipeline("plan", "--json", *LOCAL, *overrides)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_builds_of_one_form_share_an_export(project: Project) -> None:
+    made = plan(project, "precision=[fp32,fp16,int8,int4]")
+    assert len(made["cells"]) == 4
+    assert sorted(made["exports"]) == ["local_onnxruntime_fp16", "local_onnxruntime_fp32"]
+    assert {build["export"] for build in made["builds"].values() if build["quantize"]["method"] == "weight-only"} == {
+        "local_onnxruntime_fp32"
+    }
+
+
+def test_every_combination_is_a_cell_or_has_a_reason(project: Project) -> None:
+    made = plan(
+        project,
+        "precision=[fp32,int4,int4-b128]",
+        "backend.onnxruntime.recipes.int4.b128.group_size=96",
+        "target.cpu.max_weight_gb=0.004",
+    )
+    assert set(made["cells"]) == {"local_int4_onnxruntime_cpu"}
+    assert "group-size-divides: group size 96" in made["excluded"]["local_int4-b128_onnxruntime_cpu"]
+    assert "target-holds-model" in made["excluded"]["local_fp32_onnxruntime_cpu"]
+
+
+def test_only_data_aware_recipes_depend_on_the_calibration_text(project: Project) -> None:
+    made = plan(project, "precision=[int4,int8-static]")
+    texts = {key: build["calibration"] for key, build in made["builds"].items()}
+    assert texts["local_int8-static_onnxruntime"] == "data/phi-tiny/calibration.txt"
+    assert texts["local_int4_onnxruntime"] == "artifacts/models/local"
+
+
+def test_a_hub_model_is_planned_without_network_or_files(project: Project) -> None:
+    done = project.pipeline("plan", "--json", "model=[phi-3.5-mini]", "precision=[int4]")
+    made = json.loads(done.stdout)
+    assert list(made["cells"]) == ["phi-3-5-mini_int4_onnxruntime_cpu"]
+
+
+def test_planning_imports_no_ml_library(project: Project) -> None:
+    code = (
+        f"import sys; from pipeline.__main__ import main; assert main(['plan', *{LOCAL!r}]) == 0\n"
+        f"found = {HEAVY!r} & set(sys.modules); assert not found, found"
+    )
+    done = project.run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+OPTIONS = sorted(path for path in (ROOT / "conf").rglob("*.yaml") if path.parent.name != "conf")
+
+
+def test_there_are_options_to_test() -> None:
+    assert len(OPTIONS) >= 15
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_every_option_in_conf_composes(option: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.compose import compose_config
+
+    monkeypatch.chdir(ROOT)
+    group, name = option.parent.name, option.stem
+    value = name if group == "suite" else f"[{name}]"
+    extra = ["model.local.path=models/phi-tiny"] if (group, name) == ("model", "local") else []
+    config = compose_config([f"{group}={value}", *extra])
+    assert len(config.plan.cells) > 0
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_every_option_says_what_it_is_and_the_command(option: Path) -> None:
+    lines = [line for line in option.read_text(encoding="utf-8").splitlines() if "@package" not in line]
+    assert lines[0].startswith("# ") and lines[1].startswith("# python -m pipeline ")

@@ -1,0 +1,84 @@
+"""Every stage in dvc.yaml depends on all code that can change its bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+from pipeline.registry import BACKENDS
+from tests.support.tiny import ROOT
+
+# What a stage runs through, without a say in the result: names, paths, errors, how files are written, logging.
+NEUTRAL = {
+    "pipeline",
+    "pipeline.backends",
+    "pipeline.errors",
+    "pipeline.files",
+    "pipeline.host",
+    "pipeline.layout",
+    "pipeline.outcome",
+    "pipeline.params",
+    "pipeline.registry",
+    "pipeline.runtime",
+    "pipeline.steps",
+    "pipeline.types",
+    "stages",
+}
+# fetch depends on hub.py through `plan.models.<model>.source`, and only where the model is a hub id
+CONDITIONAL = {("fetch", "pipeline.hub")}
+USES_BACKEND = {"convert", "quantize", "evaluate", "package", "benchmark"}
+ALWAYS_RUN = {"guard", "track"}
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("pipeline", "stages", cache_dir=None, exclude_type_checking_imports=True)
+
+
+def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
+    """Modules that the stage's script imports, at whatever depth, and those of its backend."""
+    roots = {f"stages.{stage}"}
+    if stage in USES_BACKEND:
+        for name in BACKENDS:
+            package = f"pipeline.backends.{name}"
+            roots |= {package, *graph.find_descendants(package)}
+    found = set(roots)
+    for root in roots:
+        found |= graph.find_upstream_modules(root)
+    return found
+
+
+def covered(module: str, deps: list[str]) -> bool:
+    path = Path(*module.split("."))
+    files = {f"{path.as_posix()}.py", f"{path.as_posix()}/__init__.py"}
+    return any(dep in files or any(file.startswith(f"{dep}/") for file in files) for dep in deps)
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - ALWAYS_RUN))
+def test_a_stage_depends_on_all_code_that_can_change_its_bytes(stage: str, graph: grimp.ImportGraph) -> None:
+    body = STAGES[stage].get("do", STAGES[stage])
+    deps = []
+    for dep in body["deps"]:
+        deps += [dep.replace("${item.backend}", name) for name in BACKENDS]
+    missing = {
+        module
+        for module in code_of(stage, graph)
+        if module not in NEUTRAL and (stage, module) not in CONDITIONAL and not covered(module, deps)
+    }
+    assert not missing
+
+
+def test_stages_that_use_a_backend_are_all_known() -> None:
+    found = {name for name, stage in STAGES.items() if "pipeline/backends/${item.backend}" in str(stage)}
+    assert found == USES_BACKEND
+
+
+def test_neutral_modules_exist() -> None:
+    for module in NEUTRAL:
+        path = ROOT / Path(*module.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
