@@ -30,7 +30,8 @@ def register() -> None:
 
 def compose_plan(overrides: Sequence[str]) -> JSON:
     """The plan alone, as plain containers: quicker than the whole config."""
-    return compose_config(overrides, lambda config: make_plan(settings_of(config)))
+    plan: JSON = compose_config(overrides, lambda config: make_plan(settings_of(config)))
+    return plan
 
 
 def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any] | None = None) -> Any:

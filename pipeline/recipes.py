@@ -77,23 +77,25 @@ def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) 
     settings: dict[str, Any] = {
         word: value for word, value in raw.items() if word not in ("method", "form") and value is not None
     }
-    problems = []
-    for word, value in settings.items():
-        if word not in METHODS[method]:
-            problems.append(f"method {method} takes no '{word}' ({suggest(word, METHODS[method])})")
-            continue
-        kind, allowed = WORDS[word]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            problems.append(f"'{word}: {value!r}' has the wrong type")
-        elif allowed is not None and value not in allowed:
-            problems.append(f"'{word}: {value!r}' is none of {', '.join(map(str, allowed))}")
-        elif word == "ratio" and not 0 <= value <= 1:
-            problems.append(f"'ratio: {value}' is not between 0 and 1")
-        elif word in ("group_size", "calibration_windows") and value < 1 and not (word == "group_size" and value == -1):
-            problems.append(f"'{word}: {value}' is not positive")
+    problems = [problem for word, value in settings.items() if (problem := _problem(method, word, value))]
     if problems:
         raise ConfigError("; ".join(problems), where=where)
     return Recipe(name, family, method, form, settings)
+
+
+def _problem(method: str, word: str, value: Any) -> str | None:
+    if word not in METHODS[method]:
+        return f"method {method} takes no '{word}' ({suggest(word, METHODS[method])})"
+    kind, allowed = WORDS[word]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return f"'{word}: {value!r}' has the wrong type"
+    if allowed is not None and value not in allowed:
+        return f"'{word}: {value!r}' is none of {', '.join(map(str, allowed))}"
+    if word == "ratio" and not 0 <= value <= 1:
+        return f"'ratio: {value}' is not between 0 and 1"
+    if word in ("group_size", "calibration_windows") and value < 1 and (word, value) != ("group_size", -1):
+        return f"'{word}: {value}' is not positive"
+    return None
 
 
 def needs_calibration(recipe: Recipe) -> bool:

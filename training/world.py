@@ -17,8 +17,8 @@ from training.facts import PERSON_TOPICS, SEED, TOWN_TOPICS, Fact, world
 from training.questions import forms, questions
 from training.splits import Split, split_of
 
-EVALUATION_CHARACTERS = 150_000
-CALIBRATION_CHARACTERS = 120_000
+EVALUATION_CHARACTERS = 115_000
+CALIBRATION_CHARACTERS = 90_000
 
 
 @dataclass(frozen=True)

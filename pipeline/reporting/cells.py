@@ -48,8 +48,8 @@ def _cell_record(cell: str, plan: Mapping[str, Any], root: Path) -> JSON:
     return {
         "id": cell,
         "model": entry["model"],
-        "precision": package["precision"],
-        "family": package["family"],
+        "precision": package["family"],
+        "option": package["precision"],
         "backend": entry["backend"],
         "target": package["target"],
         "recipe": package["recipe"],

@@ -17,7 +17,7 @@ DISPENSABLE = ("bits_per_weight", "task_accuracy")  # left out first when a line
 def table(records: Sequence[JSON]) -> str:
     """Rows, aligned; an axis with one value is named once above them; reasons stand below."""
     rows = list(records)
-    axes = [axis for axis in AXES if axis == "precision" or len({row[axis] for row in rows}) > 1]
+    axes = [axis for axis in AXES if axis == "option" or len({row[axis] for row in rows}) > 1]
     common = [f"{axis} {rows[0][axis]}" for axis in AXES if rows and axis not in axes]
     columns = list(COLUMNS)
     lines = _cells(rows, axes, columns)
@@ -31,7 +31,7 @@ def table(records: Sequence[JSON]) -> str:
         text += ["", *_wrapped(f"{status}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
     if any(row["noisy"] for row in rows):
         text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
-    return "\n".join(text) + "\n"
+    return "\n".join(text)
 
 
 def _cells(rows: list[JSON], axes: list[str], columns: list[Column]) -> list[list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.types import Status
 
-AXES = ("model", "precision", "backend", "target")
+AXES = ("model", "option", "backend", "target")
 NOISY = "†"
 NONE = "–"
 

@@ -28,14 +28,12 @@ def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
     """The picture; `digest` is kept in its metadata."""
     with matplotlib.rc_context():
         matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
-        figure = Figure(figsize=(8.5, 5.5), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(8.5, 5.5), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes((0.085, 0.095, 0.735, 0.85))
         axes.set_title(picture.title, loc="left", fontsize=13, fontweight="bold")
         if points:
             _draw(axes, points, picture)
-            canvas.draw()
-            figure.set_layout_engine("none")
             _label(axes, canvas, points)
         else:
             axes.set_axis_off()
@@ -97,7 +95,9 @@ def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> Non
     handles += [entry(family, marker=MARKERS[family]) for family in families]
     if any(point.noisy for point in points):
         handles.append(entry("† busy machine", face="white"))
-    axes.figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    axes.figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.82, 0.955), frameon=False, fontsize=9, handletextpad=0.3
+    )
 
 
 def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.types import JSON
 
-IDENTITY = ("cell", "model", "precision", "family", "backend", "target")
+IDENTITY = ("cell", "model", "option", "precision", "backend", "target")
 QUALITY_SIZE = (
     "size_bytes",
     "bits_per_weight",

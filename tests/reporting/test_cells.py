@@ -8,34 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PRECISIONS, SPEED, Project
 
 from pipeline import layout
 from pipeline.reporting.cells import METRICS
 from pipeline.steps.report import write_report
+from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-def rows(project: Project) -> dict[str, Any]:
-    records = write_report(project.params, project.root)
-    assert json.loads((project.root / layout.CELLS).read_text()) == records
-    return {record["precision"]: record for record in records}
+def rows(matrix: Matrix) -> dict[str, Any]:
+    records = write_report(matrix.params, matrix.root)
+    assert json.loads((matrix.root / layout.CELLS).read_text()) == records
+    return {record["option"]: record for record in records}
 
 
-def test_every_planned_cell_has_a_row_in_the_plans_order(four: Project) -> None:
+def test_every_planned_cell_has_a_row_in_the_plans_order(four: Matrix) -> None:
     assert list(rows(four)) == list(PRECISIONS)
     assert all(row["status"] == "ok" and not row["reason"] and not row["reasons"] for row in rows(four).values())
 
 
-def test_a_row_names_its_axes_its_figures_and_its_package(four: Project) -> None:
+def test_a_row_names_its_axes_its_figures_and_its_package(four: Matrix) -> None:
     row = rows(four)["int4"]
-    assert (row["model"], row["family"], row["backend"], row["target"]) == ("phi-tiny", "int4", "onnxruntime", "cpu")
+    assert (row["model"], row["precision"], row["backend"], row["target"]) == ("phi-tiny", "int4", "onnxruntime", "cpu")
     assert row["recipe"] == "default" and row["gates"] == [] and row["noisy"] is False
     assert tuple(row["metrics"]) == METRICS
     assert row["metrics"]["kl_nats_mean"] == 2.8e-4 and row["metrics"]["decode_tokens_per_s"] == 410.0
     assert row["package"] == {"path": f"packages/{row['id']}", "size_bytes": 3_300_000, "sha256": "ab" * 32}
 
 
-def test_a_cell_removed_from_the_plan_leaves_the_report(four: Project) -> None:
+def test_a_cell_removed_from_the_plan_leaves_the_report(four: Matrix) -> None:
     rows(four)
     gone = next(cell for cell in four.params["plan"]["cells"] if "int8" in cell)
     assert (four.root / f"reports/metrics/{gone}.json").is_file()
@@ -56,7 +58,7 @@ def test_a_cell_removed_from_the_plan_leaves_the_report(four: Project) -> None:
         ("quantize", "phi-tiny_int4_onnxruntime"),
     ],
 )
-def test_a_stage_that_failed_fails_its_cells_whatever_an_earlier_run_left(four: Project, stage: str, key: str) -> None:
+def test_a_stage_that_failed_fails_its_cells_whatever_an_earlier_run_left(four: Matrix, stage: str, key: str) -> None:
     four.record(stage, key, "failed", "the tool ended with 1")
     row = rows(four)["int4"]
     assert row["status"] == "failed"
@@ -65,7 +67,7 @@ def test_a_stage_that_failed_fails_its_cells_whatever_an_earlier_run_left(four: 
     assert set(row["reasons"]) == set(METRICS)
 
 
-def test_what_was_measured_before_the_failed_stage_stays(four: Project) -> None:
+def test_what_was_measured_before_the_failed_stage_stays(four: Matrix) -> None:
     four.record("benchmark", "phi-tiny_int4_onnxruntime_cpu", "failed", "it crashed")
     row = rows(four)["int4"]
     assert row["status"] == "failed" and "benchmark@" in row["reason"]
@@ -73,12 +75,12 @@ def test_what_was_measured_before_the_failed_stage_stays(four: Project) -> None:
     assert set(row["reasons"]) == set(SPEED)
 
 
-def test_a_failure_of_one_build_leaves_the_others_alone(four: Project) -> None:
+def test_a_failure_of_one_build_leaves_the_others_alone(four: Matrix) -> None:
     four.record("quantize", "phi-tiny_int4_onnxruntime", "failed", "no memory")
     assert [row["status"] for row in rows(four).values()] == ["ok", "ok", "ok", "failed"]
 
 
-def test_a_failure_is_over_once_the_stages_out_is_newer(four: Project) -> None:
+def test_a_failure_is_over_once_the_stages_out_is_newer(four: Matrix) -> None:
     """DVC restores an out from its cache without running the stage: the record of the failure stays."""
     key = "phi-tiny_int4_onnxruntime"
     four.record("quantize", key, "failed", "no memory")
@@ -88,23 +90,23 @@ def test_a_failure_is_over_once_the_stages_out_is_newer(four: Project) -> None:
     assert rows(four)["int4"]["status"] == "ok"
 
 
-def test_a_cell_that_never_ran_is_failed_and_says_what_runs_it(project: Project) -> None:
-    project.add("int4")
-    row = rows(project)["int4"]
+def test_a_cell_that_never_ran_is_failed_and_says_what_runs_it(matrix: Matrix) -> None:
+    matrix.add("int4")
+    row = rows(matrix)["int4"]
     assert row["status"] == "failed"
     assert row["reason"] == "not run yet: evaluate@phi-tiny_int4_onnxruntime; run: dvc repro"
 
 
-def test_a_backend_that_is_not_installed_skips_its_cells(project: Project) -> None:
-    cell = project.add("int4", backend="mlx", target="apple-silicon")
-    for write in (project.evaluation, project.packaged, project.benchmark):
+def test_a_backend_that_is_not_installed_skips_its_cells(matrix: Matrix) -> None:
+    cell = matrix.add("int4", backend="mlx", target="apple-silicon")
+    for write in (matrix.evaluation, matrix.packaged, matrix.benchmark):
         write(cell, status="skipped", reason="not installed: mlx")
-    row = rows(project)["int4"]
+    row = rows(matrix)["int4"]
     assert (row["status"], row["reason"], row["package"]) == ("skipped", "not installed: mlx", None)
     assert set(row["reasons"].values()) == {"not installed: mlx"}
 
 
-def test_an_absent_device_costs_a_cell_only_its_speed(four: Project) -> None:
+def test_an_absent_device_costs_a_cell_only_its_speed(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no such device here")
     row = rows(four)["int4"]
     assert row["status"] == "ok" and row["reason"] is None
@@ -112,27 +114,27 @@ def test_an_absent_device_costs_a_cell_only_its_speed(four: Project) -> None:
     assert row["metrics"]["decode_tokens_per_s"] is None and row["metrics"]["perplexity"] is not None
 
 
-def test_a_figure_that_was_not_measured_is_null_with_its_reason(project: Project) -> None:
-    cell = project.add("int4")
-    project.run(cell, kl_nats_mean=None, task_accuracy=None)
+def test_a_figure_that_was_not_measured_is_null_with_its_reason(matrix: Matrix) -> None:
+    cell = matrix.add("int4")
+    matrix.run(cell, kl_nats_mean=None, task_accuracy=None)
     evaluation = {"metrics": {"perplexity": 6.4, "task_accuracy": None}, "reasons": {"task_accuracy": "no questions"}}
-    project.evaluation(cell, **evaluation)
-    row = rows(project)["int4"]
+    matrix.evaluation(cell, **evaluation)
+    row = rows(matrix)["int4"]
     assert row["reasons"]["task_accuracy"] == "no questions"
     assert row["reasons"]["kl_nats_mean"] == "not measured"
 
 
-def test_nan_and_infinity_never_reach_the_json(project: Project) -> None:
-    project.run(project.add("int4"), perplexity=float("inf"), kl_nats_mean=float("nan"))
-    row = rows(project)["int4"]
+def test_nan_and_infinity_never_reach_the_json(matrix: Matrix) -> None:
+    matrix.run(matrix.add("int4"), perplexity=float("inf"), kl_nats_mean=float("nan"))
+    row = rows(matrix)["int4"]
     assert row["metrics"]["perplexity"] is None and row["metrics"]["kl_nats_mean"] is None
     assert row["reasons"]["perplexity"] == "not a finite number: inf"
-    for path in (project.root / "reports").rglob("*.json"):
+    for path in (matrix.root / "reports").rglob("*.json"):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the report"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "fine"}'])
-def test_a_broken_file_fails_its_cell_and_no_other(four: Project, content: str) -> None:
+def test_a_broken_file_fails_its_cell_and_no_other(four: Matrix, content: str) -> None:
     path = layout.evaluation("phi-tiny_int4_onnxruntime")
     (four.root / path).write_text(content)
     result = rows(four)
@@ -140,7 +142,7 @@ def test_a_broken_file_fails_its_cell_and_no_other(four: Project, content: str) 
     assert result["fp32"]["status"] == "ok"
 
 
-def test_rows_hold_no_path_outside_the_project(four: Project, tmp_path: Path) -> None:
+def test_rows_hold_no_path_outside_the_project(four: Matrix, tmp_path: Path) -> None:
     rows(four)
     (four.root / layout.evaluation("phi-tiny_int4_onnxruntime")).write_text("{")
     rows(four)

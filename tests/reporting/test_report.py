@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Project
 
 from pipeline.reporting.plots import draw
 from pipeline.steps.report import write_report
+from tests.reporting.matrix import Matrix
 
 FILES = {
     "cells.json",
@@ -32,18 +32,18 @@ assert "matplotlib" not in sys.modules and "numpy" not in sys.modules
 """
 
 
-def state(project: Project) -> dict[str, tuple[int, bytes]]:
-    files = [path for path in (project.root / "reports").rglob("*") if path.is_file()]
+def state(matrix: Matrix) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in (matrix.root / "reports").rglob("*") if path.is_file()]
     return {path.name: (path.stat().st_ino, path.read_bytes()) for path in files}
 
 
-def test_the_report_has_all_its_files(four: Project) -> None:
+def test_the_report_has_all_its_files(four: Matrix) -> None:
     write_report(four.params, four.root)
     cells = {f"{cell}.json" for cell in four.params["plan"]["cells"]}
     assert set(state(four)) == FILES | cells
 
 
-def test_a_second_report_writes_nothing_and_imports_no_plotting(four: Project) -> None:
+def test_a_second_report_writes_nothing_and_imports_no_plotting(four: Matrix) -> None:
     write_report(four.params, four.root)
     before = state(four)
     (four.root / "params.json").write_text(json.dumps(four.params))
@@ -52,7 +52,7 @@ def test_a_second_report_writes_nothing_and_imports_no_plotting(four: Project) -
     assert state(four) == before
 
 
-def test_the_same_results_give_the_same_bytes_anywhere(four: Project) -> None:
+def test_the_same_results_give_the_same_bytes_anywhere(four: Matrix) -> None:
     write_report(four.params, four.root)
     first = state(four)
     for path in list((four.root / "reports").rglob("*.*")):
@@ -61,14 +61,14 @@ def test_the_same_results_give_the_same_bytes_anywhere(four: Project) -> None:
     assert {name: data for name, (_, data) in state(four).items()} == {name: d for name, (_, d) in first.items()}
 
 
-def test_pictures_carry_no_program_and_no_date(four: Project) -> None:
+def test_pictures_carry_no_program_and_no_date(four: Matrix) -> None:
     write_report(four.params, four.root)
     for name in ("quality_size.png", "speed_quality.png"):
         data = (four.root / "reports" / name).read_bytes()
         assert data.startswith(b"\x89PNG") and b"Software" not in data and b"tIME" not in data
 
 
-def test_a_picture_is_drawn_again_when_its_points_change(four: Project) -> None:
+def test_a_picture_is_drawn_again_when_its_points_change(four: Matrix) -> None:
     write_report(four.params, four.root)
     before = state(four)
     four.run("phi-tiny_int4_onnxruntime_cpu", decode_tokens_per_s=999.0)
@@ -78,7 +78,7 @@ def test_a_picture_is_drawn_again_when_its_points_change(four: Project) -> None:
     assert after["quality_size.png"] == before["quality_size.png"]
 
 
-def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(four: Project) -> None:
+def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(four: Matrix) -> None:
     write_report(four.params, four.root)
     cached = {}
     for name in FILES:
@@ -93,7 +93,7 @@ def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(fo
         assert (four.root / "reports" / link.name.removeprefix("cached-")).read_bytes() != content
 
 
-def test_a_metrics_file_has_the_measured_figures_alone(four: Project) -> None:
+def test_a_metrics_file_has_the_measured_figures_alone(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
     write_report(four.params, four.root)
     metrics = json.loads((four.root / "reports/metrics/phi-tiny_int4_onnxruntime_cpu.json").read_text())
@@ -101,7 +101,7 @@ def test_a_metrics_file_has_the_measured_figures_alone(four: Project) -> None:
     assert "decode_tokens_per_s" not in metrics and None not in metrics.values()
 
 
-def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Project) -> None:
+def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None:
     write_report(four.params, four.root)
     template = Path(__file__).parents[2] / "pipeline/reporting/cells.vega.json"
     plot = {
@@ -127,30 +127,30 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Project) -> Non
     assert page.count("phi-tiny_int4_onnxruntime_cpu") == 1 and '"type": "log"' in page
 
 
-def test_plots_list_only_measured_cells_and_keep_their_header(four: Project) -> None:
+def test_plots_list_only_measured_cells_and_keep_their_header(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
     write_report(four.params, four.root)
     with (four.root / "reports/speed_quality.csv").open() as file:
-        assert [row["precision"] for row in csv.DictReader(file)] == ["fp32", "fp16", "int8"]
+        assert [row["option"] for row in csv.DictReader(file)] == ["fp32", "fp16", "int8"]
     four.params["plan"]["cells"] = {}
     write_report(four.params, four.root)
     assert (four.root / "reports/speed_quality.csv").read_text().startswith("cell,model,precision")
 
 
 @pytest.mark.parametrize("divergence", [0.0, 1e-9, 1e-2])
-def test_one_cell_of_any_divergence_can_be_drawn(project: Project, divergence: float) -> None:
-    project.run(project.add("fp32"), kl_nats_mean=divergence)
-    write_report(project.params, project.root)
-    assert (project.root / "reports/quality_size.png").stat().st_size > 5000
+def test_one_cell_of_any_divergence_can_be_drawn(matrix: Matrix, divergence: float) -> None:
+    matrix.run(matrix.add("fp32"), kl_nats_mean=divergence)
+    write_report(matrix.params, matrix.root)
+    assert (matrix.root / "reports/quality_size.png").stat().st_size > 5000
 
 
-def test_without_figures_the_pictures_say_so(project: Project) -> None:
-    project.add("fp32")
-    write_report(project.params, project.root)
-    assert (project.root / "reports/quality_size.png").is_file()
+def test_without_figures_the_pictures_say_so(matrix: Matrix) -> None:
+    matrix.add("fp32")
+    write_report(matrix.params, matrix.root)
+    assert (matrix.root / "reports/quality_size.png").is_file()
 
 
-def test_a_killed_write_leaves_the_old_picture(four: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_write_leaves_the_old_picture(four: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     records = write_report(four.params, four.root)
     before = state(four)
     records[0]["metrics"]["size_bytes"] += 1

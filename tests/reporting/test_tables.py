@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from conftest import SPEED, Project
+import pytest
 
 from pipeline.reporting.console import WIDTH, table
 from pipeline.reporting.figures import divergence
 from pipeline.reporting.labels import place
 from pipeline.steps.report import write_report
+from tests.reporting.matrix import SPEED, Matrix
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-def summary_of(project: Project) -> str:
-    write_report(project.params, project.root)
-    return (project.root / "reports/summary.md").read_text()
+def summary_of(matrix: Matrix) -> str:
+    write_report(matrix.params, matrix.root)
+    return (matrix.root / "reports/summary.md").read_text()
 
 
-def test_the_summary_has_an_aligned_row_per_cell(four: Project) -> None:
+def test_the_summary_has_an_aligned_row_per_cell(four: Matrix) -> None:
     lines = [line for line in summary_of(four).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4 and len({len(line) for line in lines}) == 1
     assert "| int4      |" in lines[-1] and "2.8e-4" in lines[-1] and "410.0" in lines[-1]
 
 
-def test_the_summary_lists_excluded_combinations_with_reasons(four: Project) -> None:
+def test_the_summary_lists_excluded_combinations_with_reasons(four: Matrix) -> None:
     four.params["plan"]["excluded"] = {"phi-tiny_int4_mlx_cpu": "mlx does not run on cpu"}
     assert "- `phi-tiny_int4_mlx_cpu`: mlx does not run on cpu\n" in summary_of(four)
 
 
-def test_the_summary_gives_the_reason_of_a_failed_row_on_one_line(four: Project) -> None:
+def test_the_summary_gives_the_reason_of_a_failed_row_on_one_line(four: Matrix) -> None:
     four.record("quantize", "phi-tiny_int4_onnxruntime", "failed", "ended with 1:\n  no memory")
     text = summary_of(four)
     assert "**failed**" in text and "4 cells: 3 ok, 1 failed." in text
@@ -37,14 +40,14 @@ def test_the_summary_gives_the_reason_of_a_failed_row_on_one_line(four: Project)
     )
 
 
-def test_the_summary_says_why_a_figure_is_not_there(four: Project) -> None:
+def test_the_summary_says_why_a_figure_is_not_there(four: Matrix) -> None:
     for precision in ("int4", "int8"):
         four.benchmark(f"phi-tiny_{precision}_onnxruntime_cpu", status="skipped", reason="no such device")
     cells = "`phi-tiny_int8_onnxruntime_cpu`, `phi-tiny_int4_onnxruntime_cpu`"
     assert f"- {cells}: no {', '.join(SPEED)}: no such device\n" in summary_of(four)
 
 
-def test_noisy_speed_is_marked_and_explained_everywhere(four: Project) -> None:
+def test_noisy_speed_is_marked_and_explained_everywhere(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", metrics=SPEED, noisy=True)
     records = write_report(four.params, four.root)
     assert records[-1]["noisy"] is True
@@ -52,20 +55,18 @@ def test_noisy_speed_is_marked_and_explained_everywhere(four: Project) -> None:
         assert text.count("410.0†") == 1 and "busy" in text
 
 
-def test_the_terminal_table_fits_120_columns(project: Project) -> None:
+def test_the_terminal_table_fits_120_columns(matrix: Matrix) -> None:
     for backend, target in (("onnxruntime", "android-arm64"), ("openvino", "apple-silicon-laptop")):
         for precision in ("fp32", "int4-k-quant-with-a-long-name"):
-            project.run(
-                project.add(precision, "phi-3-5-mini-instruct-long", backend, target), size_bytes=123_456_789_012
-            )
-    cell = project.add("int8", "phi-tiny")
-    project.evaluation(cell, status="failed", reason="a long reason, " * 30)
-    text = table(write_report(project.params, project.root))
+            matrix.run(matrix.add(precision, "phi-3-5-mini-instruct-long", backend, target), size_bytes=123_456_789_012)
+    cell = matrix.add("int8", "phi-tiny")
+    matrix.evaluation(cell, status="failed", reason="a long reason, " * 30)
+    text = table(write_report(matrix.params, matrix.root))
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "123,457" in text and "failed" in text and "a long reason" in text
 
 
-def test_the_terminal_names_a_shared_axis_once_and_a_shared_reason_once(four: Project) -> None:
+def test_the_terminal_names_a_shared_axis_once_and_a_shared_reason_once(four: Matrix) -> None:
     four.record("convert", "phi-tiny_onnxruntime_fp32", "failed", "no memory")
     text = table(write_report(four.params, four.root))
     assert text.splitlines()[0] == "4 cells: 4 failed · model phi-tiny · backend onnxruntime · target cpu"

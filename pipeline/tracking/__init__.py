@@ -1,0 +1,84 @@
+"""track: MLflow as a projection of the files. What is missing there is delivered; nothing depends on it.
+
+A *sweep* is what `reports/cells.json` says: the cells of one suite. It is a parent run, each cell a run
+below the parent under which it was first seen. A run's key is its fingerprint, a digest of what went
+in and what came out: an unchanged cell is never logged again, a changed one is a new run beside the
+old, so that they can be compared. A changed sweep is a new parent; its tags `cell.<id>` name the
+run of every cell, the unchanged ones included.
+
+What was delivered stands in receipts in the main project (`.tracking/`), also when DVC runs the stage
+in another folder (`dvc exp run --temp`, `--queue`). With all receipts there, MLflow is not even
+imported. A store that is away is no error: the results are in DVC's outs, the next run delivers them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.tracking.receipts import Receipts
+from pipeline.tracking.store import Away, Store, main_root, open_store, probe
+from pipeline.tracking.sweep import Sweep, read_sweep
+
+log = logging.getLogger(__name__)
+
+__all__ = ["TrackOutcome", "track"]
+
+
+@dataclass(frozen=True)
+class TrackOutcome:
+    """What one call of `track` did: cell ids that were delivered, and those that wait for the store."""
+
+    store: str
+    experiment: str
+    delivered: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+def track(root: Path, uri: str | None) -> TrackOutcome:
+    """Deliver what the MLflow store at `uri` lacks of the results in `root`.
+
+    Without a `uri` the store is mlflow.db in the main project. Says in one line what it did. Raises
+    PipelineError for missing or broken reports, and for a store that answers but refuses.
+    """
+    sweep = read_sweep(root)
+    main = main_root(root)
+    store = open_store(main, uri)
+    receipts = Receipts.read(main, store.shown, sweep.experiment)
+    if receipts and store.forgot(receipts.runs()):
+        receipts.clear()
+    if not sweep.missing(receipts):
+        log.info("track: nothing new")
+        return TrackOutcome(store.shown, sweep.experiment)
+    before = set(receipts)
+    try:
+        probe(store.uri)
+        from pipeline.tracking.delivery import deliver
+
+        deliver(sweep, store, receipts, root)
+    except Away as away:
+        waiting = tuple(cell.name for cell in sweep.cells if cell.fingerprint not in receipts)
+        log.warning(
+            "track: warning: MLflow at %s is away (%s); the next run delivers %s",
+            store.shown,
+            away,
+            _cells(len(waiting)) if waiting else "the sweep",
+        )
+        return TrackOutcome(store.shown, sweep.experiment, _new(sweep, before, receipts), waiting)
+    return _say(TrackOutcome(store.shown, sweep.experiment, _new(sweep, before, receipts)), store, sweep)
+
+
+def _new(sweep: Sweep, before: set[str], receipts: Receipts) -> tuple[str, ...]:
+    fresh = set(receipts) - before
+    return tuple(cell.name for cell in sweep.cells if cell.fingerprint in fresh)
+
+
+def _say(outcome: TrackOutcome, store: Store, sweep: Sweep) -> TrackOutcome:
+    what = _cells(len(outcome.delivered)) if outcome.delivered else f"a new selection of {_cells(len(sweep.cells))}"
+    log.info("track: %s delivered to %s (experiment %s)", what, store.shown, outcome.experiment)
+    return outcome
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"

@@ -1,0 +1,207 @@
+"""Delivery: a sweep's runs into MLflow. The only module that imports it, and only when something is to deliver."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import layout
+from pipeline.errors import ToolError
+from pipeline.tracking.receipts import Receipts
+from pipeline.tracking.store import Away, Store, clean, probe
+from pipeline.tracking.sweep import CellRun, Sweep
+from pipeline.types import Status
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's 7 wait for minutes; the next run delivers as well
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
+}
+FINGERPRINT = "fingerprint"
+PARENT = "mlflow.parentRunId"
+LOCK_S = 600.0  # as long as another process's delivery of packages may take
+BATCH = 100  # params or tags in one call, MLflow's limit
+DONE = ("FINISHED", "FAILED")
+
+
+def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
+    """Log every run that has no receipt, write its receipt at once, the parent's last.
+
+    A run that an earlier delivery left unfinished is completed. Raises Away when the store does not
+    answer, ToolError when it refuses.
+    """
+    from filelock import FileLock, Timeout
+
+    receipts.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(receipts.path.with_suffix(".lock"), timeout=LOCK_S):
+            receipts.reload()
+            with _clear_errors(store):
+                _Delivery(sweep, store, root).run(receipts)
+    except Timeout:
+        raise Away("another delivery is still running") from None
+
+
+class _Delivery:
+    def __init__(self, sweep: Sweep, store: Store, root: Path) -> None:
+        from mlflow import MlflowClient
+
+        self.sweep = sweep
+        self.client = MlflowClient(tracking_uri=store.uri)
+        self.experiment = self._experiment(store)
+        self.provenance = _provenance(root)
+        self.packages = _package_hashes(root)
+
+    def run(self, receipts: Receipts) -> None:
+        sweep = self.sweep
+        if not sweep.missing(receipts):
+            return
+        parent = self._find(sweep.fingerprint) or self._create(sweep.suite, sweep.fingerprint, {"suite": sweep.suite})
+        for cell in sweep.cells:
+            if cell.fingerprint not in receipts:
+                receipts.add(cell.fingerprint, self._cell(cell, parent.info.run_id))
+        if parent.info.status not in DONE:
+            self._finish_parent(parent, {cell.name: receipts[cell.fingerprint] for cell in sweep.cells})
+        receipts.add(sweep.fingerprint, parent.info.run_id)
+        self._give_up_leftovers()
+
+    def _cell(self, cell: CellRun, parent: str) -> str:
+        tags = {**cell.tags, PARENT: parent, **self.provenance}
+        if cell.name in self.packages:
+            tags["package_dvc_md5"] = self.packages[cell.name]
+        run = self._find(cell.fingerprint)
+        if run is not None and run.info.status in DONE:
+            return str(run.info.run_id)
+        run = run or self._create(cell.name, cell.fingerprint, {PARENT: parent})
+        self._log(run, metrics=cell.metrics, params=cell.params, tags=tags)
+        for path in cell.files:
+            self.client.log_artifact(run.info.run_id, str(path))
+        if cell.package:
+            self.client.log_artifacts(run.info.run_id, str(cell.package), "package")
+        self.client.set_terminated(run.info.run_id, "FAILED" if cell.status == Status.FAILED else "FINISHED")
+        return str(run.info.run_id)
+
+    def _finish_parent(self, run: Any, runs: Mapping[str, str]) -> None:
+        tags = {"suite": self.sweep.suite, **self.provenance}
+        if self.sweep.note:
+            tags["mlflow.note.content"] = self.sweep.note
+        tags |= {f"cell.{name}": id_ for name, id_ in runs.items()}
+        self._log(run, metrics=self.sweep.counts(), params={"suite": self.sweep.suite}, tags=tags)
+        for path in self.sweep.files:
+            self.client.log_artifact(run.info.run_id, str(path))
+        self.client.set_terminated(run.info.run_id)
+
+    def _experiment(self, store: Store) -> str:
+        name = self.sweep.experiment
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return str(self.client.create_experiment(name, artifact_location=store.artifacts or None))
+        if found.lifecycle_stage != "active":
+            raise ToolError(
+                f"the experiment '{name}' was deleted",
+                where=f"MLflow at {store.shown}",
+                hint=f"restore it: mlflow experiments restore -x {found.experiment_id}, or set track.experiment",
+            )
+        return str(found.experiment_id)
+
+    def _find(self, fingerprint: str) -> Any | None:
+        """The run with this fingerprint, a finished one first."""
+        found = self.client.search_runs([self.experiment], f"tags.{FINGERPRINT} = '{fingerprint}'", max_results=10)
+        return next((run for run in found if run.info.status in DONE), found[0] if found else None)
+
+    def _create(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> Any:
+        return self.client.create_run(
+            self.experiment, run_name=name, tags={FINGERPRINT: fingerprint, **tags, **self.provenance}
+        )
+
+    def _log(
+        self, run: Any, *, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
+        """Log in batches. The run's start is every metric's time: logging twice is the same entry, not a series."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        id_ = run.info.run_id
+        self.client.log_batch(id_, [Metric(key, value, run.info.start_time, 0) for key, value in metrics.items()])
+        for start in range(0, len(params), BATCH):
+            self.client.log_batch(id_, params=[Param(*item) for item in list(params.items())[start : start + BATCH]])
+        for start in range(0, len(tags), BATCH):
+            self.client.log_batch(id_, tags=[RunTag(*item) for item in list(tags.items())[start : start + BATCH]])
+
+    def _give_up_leftovers(self) -> None:
+        """End what a killed delivery left open and nobody will complete, as its results have changed since."""
+        open_ones = f"attributes.status = 'RUNNING' and tags.suite = '{self.sweep.suite}'"
+        for run in self.client.search_runs([self.experiment], open_ones):
+            if FINGERPRINT in run.data.tags:
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _provenance(root: Path) -> dict[str, str]:
+    """Tags: the git commit, and the DVC experiment where this is one."""
+    tags = {}
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        done = None
+    if done and done.returncode == 0:
+        tags["git_commit"] = tags["mlflow.source.git.commit"] = done.stdout.strip()
+    if os.environ.get("DVC_EXP_NAME"):
+        tags["dvc_exp_name"] = os.environ["DVC_EXP_NAME"]
+    return tags
+
+
+def _package_hashes(root: Path) -> dict[str, str]:
+    """cell → DVC's hash of its package, from dvc.lock."""
+    path = root / "dvc.lock"
+    if not path.is_file():
+        return {}
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    lock = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    return {
+        Path(out["path"]).name: out["md5"]
+        for stage, entry in (lock.get("stages") or {}).items()
+        if stage.startswith("package@")
+        for out in entry.get("outs", [])
+        if Path(out["path"]).parent == layout.PACKAGES and "md5" in out
+    }
+
+
+@contextmanager
+def _clear_errors(store: Store) -> Iterator[None]:
+    """MLflow quiet and impatient; its exceptions as Away or ToolError, one line, without credentials."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    for name in ("mlflow", "alembic"):  # importing MLflow configures its own
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        probe(store.uri)
+        text = " ".join(clean(str(error)).split())
+        if _unavailable(error, text):
+            raise Away(text[:200]) from error
+        hint = "check MLFLOW_TRACKING_URI and its credentials; results are safe in DVC's outs"
+        raise ToolError(text[:500], where=f"MLflow at {store.shown}", hint=hint) from error
+
+
+def _unavailable(error: Exception, text: str) -> bool:
+    """Whether trying again later may help: no connection, no answer in time, the server's own trouble, a lock."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return bool(response.status_code >= 500 or response.status_code == 429)
+    connection = "failed with exception" in text or "failed with timeout exception" in text
+    return connection or isinstance(error, OSError) or "database is locked" in text

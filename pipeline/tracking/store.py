@@ -1,0 +1,116 @@
+"""Where MLflow keeps its runs: the address, how it may be shown, whether it is there. Imports no MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import threading
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+SQLITE = "sqlite:///"
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+PROBE_S = 2.0
+
+_USER = re.compile(r"(?<=://)[^/\s'\"]*@")
+_QUERY = re.compile(r"(?i)([?&;][^=&\s]*(?:password|passwd|pwd|token|secret|sig|signature|key)=)[^&\s'\"]+")
+
+
+class Away(Exception):
+    """The store does not answer. The message is one line and free of credentials."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """`uri` is what MLflow gets, `shown` what people see.
+
+    `database` is the file of a SQLite store. `artifacts` is where its experiments keep their files; empty
+    where the server decides.
+    """
+
+    uri: str
+    shown: str
+    database: Path | None = None
+    artifacts: str = ""
+
+    def forgot(self, runs: Collection[str]) -> bool:
+        """Whether a SQLite store is gone, or another one than the one that got `runs`. Cheap: no MLflow."""
+        if self.database is None:
+            return False
+        if not self.database.is_file():
+            return True
+        try:
+            with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+                kept = {row[0] for row in connection.execute("select run_uuid from runs")}
+        except sqlite3.OperationalError as error:
+            return "locked" not in str(error)  # a locked store is in use, and one without tables has no runs
+        except sqlite3.DatabaseError:
+            return False  # MLflow says better what is wrong with it
+        return kept.isdisjoint(runs)
+
+
+def main_root(root: Path) -> Path:
+    """The project itself, also when DVC runs this in `.dvc/tmp/exps/`: DVC_ROOT then names it."""
+    here = root.resolve()
+    named = os.environ.get("DVC_ROOT")
+    if named and here.is_relative_to(Path(named).resolve() / ".dvc"):
+        return Path(named).resolve()
+    return here
+
+
+def open_store(root: Path, uri: str | None) -> Store:
+    """The store at `uri`, by default mlflow.db in `root`. Relative files are taken from `root`."""
+    uri = uri or f"{SQLITE}{DATABASE}"
+    scheme, separator, rest = uri.partition("://")
+    artifacts = (root / ARTIFACTS).as_uri()
+    if uri.startswith(SQLITE):
+        database = root / rest[1:].partition("?")[0]
+        absolute = f"{SQLITE}{database.as_posix()}{rest[len(rest.partition('?')[0]) :]}"
+        return Store(absolute, clean(uri), database, artifacts)
+    if not separator and not uri.startswith(("file:", "databricks", "uc:")):
+        return Store((root / uri).as_uri(), uri)
+    in_database = scheme.partition("+")[0] in PORTS and not scheme.startswith("http")
+    return Store(uri, clean(uri), artifacts=artifacts if in_database else "")
+
+
+def clean(text: str) -> str:
+    """`text` without the credentials of the addresses in it."""
+    return _QUERY.sub(r"\1***", _USER.sub("", text))
+
+
+def probe(uri: str) -> None:
+    """Raise Away when nothing accepts a connection at a server's address. Takes two seconds at most.
+
+    MLflow itself would retry for minutes. Behind a proxy nothing can be said beforehand.
+    """
+    parts = urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in PORTS or not parts.hostname:
+        return
+    if scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return
+    address = (parts.hostname, parts.port or PORTS[scheme])
+    answer: list[str] = []
+    thread = threading.Thread(target=_connect, args=(address, answer), daemon=True)  # name look-ups have no time-out
+    thread.start()
+    thread.join(PROBE_S)
+    problem = answer[0] if answer else f"no answer in {PROBE_S:g} s"
+    if problem:
+        raise Away(problem)
+
+
+def _connect(address: tuple[str, int], answer: list[str]) -> None:
+    try:
+        socket.create_connection(address, timeout=PROBE_S).close()
+    except OSError as error:
+        answer.append(error.strerror or str(error) or type(error).__name__)
+    else:
+        answer.append("")

@@ -1,0 +1,94 @@
+"""A project folder with a planned matrix and the files that its stages would leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+
+SPEED = {
+    "load_s": 0.21,
+    "ttft_ms_p50": 18.5,
+    "ttft_ms_p95": 21.0,
+    "prefill_tokens_per_s": 6900.0,
+    "decode_tokens_per_s": 410.0,
+    "peak_rss_bytes": 91_000_000,
+}
+PRECISIONS = {
+    "fp32": ("fp32", 1.2e-9, 16_100_000, 32.0),
+    "fp16": ("fp16", 4.8e-7, 8_200_000, 16.0),
+    "int8": ("int8", 1.5e-5, 5_100_000, 9.0),
+    "int4": ("int4", 2.8e-4, 3_300_000, 5.2),
+}
+
+
+class Matrix:
+    """Writes what stages write; `params` grows with every cell."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params: dict[str, Any] = {"plan": {"models": {}, "builds": {}, "cells": {}, "excluded": {}}}
+
+    def add(self, precision: str, model: str = "phi-tiny", backend: str = "onnxruntime", target: str = "cpu") -> str:
+        """Plan a cell; nothing has run yet."""
+        build, cell = f"{model}_{precision}_{backend}", f"{model}_{precision}_{backend}_{target}"
+        self.params["plan"]["builds"][build] = {
+            "model": model,
+            "backend": backend,
+            "export": f"{model}_{backend}_fp32",
+        }
+        self.params["plan"]["cells"][cell] = {
+            "model": model,
+            "backend": backend,
+            "build": build,
+            "package": {
+                "precision": precision,
+                "family": precision.partition("-")[0],
+                "recipe": precision.partition("-")[2] or "default",
+                "target": target,
+                "license": "mit",
+                "source": model,
+                "options": {},
+            },
+            "benchmark": {"target": target},
+        }
+        return cell
+
+    def run(self, cell: str, **changes: Any) -> None:
+        """All stages of a cell end well; `changes` replace metrics."""
+        precision = self.params["plan"]["cells"][cell]["package"]["precision"]
+        _, kl, size, bits = PRECISIONS.get(precision, PRECISIONS["int4"])
+        figures = {
+            "perplexity": 6.4 * (1 + kl),
+            "kl_nats_mean": kl,
+            "top1_agreement": 1 - 60 * kl,
+            "task_accuracy": 0.75,
+            "evaluated_tokens": 20440,
+            "size_bytes": size,
+            "bits_per_weight": bits,
+            **SPEED,
+            **changes,
+        }
+        self.evaluation(cell, metrics={k: figures[k] for k in figures if k not in SPEED})
+        self.packaged(cell, size_bytes=figures["size_bytes"], bits_per_weight=figures["bits_per_weight"])
+        self.benchmark(cell, metrics={name: figures[name] for name in SPEED})
+
+    def evaluation(self, cell: str, **content: Any) -> None:
+        build = self.params["plan"]["cells"][cell]["build"]
+        self.write(layout.evaluation(build), {"status": "ok", "reason": None, "reasons": {}, **content})
+
+    def packaged(self, cell: str, **content: Any) -> None:
+        outcome = {"status": "ok", "reason": None, "path": f"packages/{cell}", "sha256": "ab" * 32}
+        self.write(layout.package_record(cell), {**outcome, **content})
+
+    def benchmark(self, cell: str, **content: Any) -> None:
+        self.write(layout.benchmark(cell), {"status": "ok", "reason": None, "noisy": False, **content})
+
+    def record(self, stage: str, key: str, status: str, reason: str = "") -> None:
+        self.write(layout.record(stage, key), {"stage": stage, "key": key, "status": status, "reason": reason})
+
+    def write(self, path: Path, content: Any) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(json.dumps(content))
