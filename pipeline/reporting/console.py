@@ -36,7 +36,7 @@ def table(records: Sequence[JSON]) -> str:
 
 def _cells(rows: list[JSON], axes: list[str], columns: list[Column]) -> list[list[str]]:
     """The header and the rows as text, not yet aligned."""
-    header = [*axes, *(column.header for column in columns), "status"]
+    header = [*(AXES[axis] for axis in axes), *(column.header for column in columns), "status"]
     return [header, *([*(r[a] for a in axes), *(c.text(r) for c in columns), r["status"]] for r in rows)]
 
 

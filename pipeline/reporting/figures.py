@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.types import Status
 
-AXES = ("model", "option", "backend", "target")
+# what identifies a row, and how it is headed: the precision option names family and recipe
+AXES = {"model": "model", "option": "precision", "backend": "backend", "target": "target"}
 NOISY = "†"
 NONE = "–"
 

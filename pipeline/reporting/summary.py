@@ -35,7 +35,7 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
 
 
 def _table(rows: list[JSON]) -> str:
-    header = [*AXES, *(column.header for column in COLUMNS), "status"]
+    header = [*AXES.values(), *(column.header for column in COLUMNS), "status"]
     lines = [[*(row[axis] for axis in AXES), *(c.text(row) for c in COLUMNS), _status(row)] for row in rows]
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
     numbers = range(len(AXES), len(header) - 1)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.tracking.receipts import Receipts
-from pipeline.tracking.store import Away, Store, main_root, open_store, probe
+from pipeline.tracking.store import StoreAwayError, Store, main_root, open_store, probe
 from pipeline.tracking.sweep import Sweep, read_sweep
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def track(root: Path, uri: str | None) -> TrackOutcome:
         from pipeline.tracking.delivery import deliver
 
         deliver(sweep, store, receipts, root)
-    except Away as away:
+    except StoreAwayError as away:
         waiting = tuple(cell.name for cell in sweep.cells if cell.fingerprint not in receipts)
         log.warning(
             "track: warning: MLflow at %s is away (%s); the next run delivers %s",

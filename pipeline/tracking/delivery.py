@@ -15,7 +15,7 @@ import yaml
 from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.tracking.receipts import Receipts
-from pipeline.tracking.store import Away, Store, clean, probe
+from pipeline.tracking.store import StoreAwayError, Store, clean, probe
 from pipeline.tracking.sweep import CellRun, Sweep
 from pipeline.types import Status
 
@@ -37,7 +37,7 @@ DONE = ("FINISHED", "FAILED")
 def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
     """Log every run that has no receipt, write its receipt at once, the parent's last.
 
-    A run that an earlier delivery left unfinished is completed. Raises Away when the store does not
+    A run that an earlier delivery left unfinished is completed. Raises StoreAwayError when the store does not
     answer, ToolError when it refuses.
     """
     from filelock import FileLock, Timeout
@@ -49,7 +49,7 @@ def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
             with _clear_errors(store):
                 _Delivery(sweep, store, root).run(receipts)
     except Timeout:
-        raise Away("another delivery is still running") from None
+        raise StoreAwayError("another delivery is still running") from None
 
 
 class _Delivery:
@@ -57,6 +57,7 @@ class _Delivery:
         from mlflow import MlflowClient
 
         self.sweep = sweep
+        store.move_in()
         self.client = MlflowClient(tracking_uri=store.uri)
         self.experiment = self._experiment(store)
         self.provenance = _provenance(root)
@@ -76,13 +77,13 @@ class _Delivery:
         self._give_up_leftovers()
 
     def _cell(self, cell: CellRun, parent: str) -> str:
-        tags = {**cell.tags, PARENT: parent, **self.provenance}
-        if cell.name in self.packages:
-            tags["package_dvc_md5"] = self.packages[cell.name]
         run = self._find(cell.fingerprint)
         if run is not None and run.info.status in DONE:
             return str(run.info.run_id)
-        run = run or self._create(cell.name, cell.fingerprint, {PARENT: parent})
+        tags = {**cell.tags, PARENT: parent}
+        if cell.name in self.packages:
+            tags["package_dvc_md5"] = self.packages[cell.name]
+        run = run or self._create(cell.name, cell.fingerprint, tags)
         self._log(run, metrics=cell.metrics, params=cell.params, tags=tags)
         for path in cell.files:
             self.client.log_artifact(run.info.run_id, str(path))
@@ -92,10 +93,9 @@ class _Delivery:
         return str(run.info.run_id)
 
     def _finish_parent(self, run: Any, runs: Mapping[str, str]) -> None:
-        tags = {"suite": self.sweep.suite, **self.provenance}
+        tags = {f"cell.{name}": id_ for name, id_ in runs.items()}
         if self.sweep.note:
             tags["mlflow.note.content"] = self.sweep.note
-        tags |= {f"cell.{name}": id_ for name, id_ in runs.items()}
         self._log(run, metrics=self.sweep.counts(), params={"suite": self.sweep.suite}, tags=tags)
         for path in self.sweep.files:
             self.client.log_artifact(run.info.run_id, str(path))
@@ -120,9 +120,8 @@ class _Delivery:
         return next((run for run in found if run.info.status in DONE), found[0] if found else None)
 
     def _create(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> Any:
-        return self.client.create_run(
-            self.experiment, run_name=name, tags={FINGERPRINT: fingerprint, **tags, **self.provenance}
-        )
+        tags = {FINGERPRINT: fingerprint, **tags, **self.provenance}
+        return self.client.create_run(self.experiment, run_name=name, tags=tags)
 
     def _log(
         self, run: Any, *, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
@@ -130,12 +129,12 @@ class _Delivery:
         """Log in batches. The run's start is every metric's time: logging twice is the same entry, not a series."""
         from mlflow.entities import Metric, Param, RunTag
 
-        id_ = run.info.run_id
-        self.client.log_batch(id_, [Metric(key, value, run.info.start_time, 0) for key, value in metrics.items()])
-        for start in range(0, len(params), BATCH):
-            self.client.log_batch(id_, params=[Param(*item) for item in list(params.items())[start : start + BATCH]])
-        for start in range(0, len(tags), BATCH):
-            self.client.log_batch(id_, tags=[RunTag(*item) for item in list(tags.items())[start : start + BATCH]])
+        points = [Metric(name, value, run.info.start_time, 0) for name, value in metrics.items()]
+        settings = [Param(*item) for item in params.items()]
+        labels = [RunTag(*item) for item in {**tags, **self.provenance}.items()]
+        for start in range(0, max(len(settings), len(labels)), BATCH):
+            batch = slice(start, start + BATCH)
+            self.client.log_batch(run.info.run_id, [] if start else points, settings[batch], labels[batch])
 
     def _give_up_leftovers(self) -> None:
         """End what a killed delivery left open and nobody will complete, as its results have changed since."""
@@ -177,7 +176,7 @@ def _package_hashes(root: Path) -> dict[str, str]:
 
 @contextmanager
 def _clear_errors(store: Store) -> Iterator[None]:
-    """MLflow quiet and impatient; its exceptions as Away or ToolError, one line, without credentials."""
+    """MLflow quiet and impatient; its exceptions as StoreAwayError or ToolError, one line, without credentials."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "urllib3"):
@@ -193,7 +192,7 @@ def _clear_errors(store: Store) -> Iterator[None]:
         probe(store.uri)
         text = " ".join(clean(str(error)).split())
         if _unavailable(error, text):
-            raise Away(text[:200]) from error
+            raise StoreAwayError(text[:200]) from error
         hint = "check MLFLOW_TRACKING_URI and its credentials; results are safe in DVC's outs"
         raise ToolError(text[:500], where=f"MLflow at {store.shown}", hint=hint) from error
 

@@ -42,7 +42,7 @@ class Receipts:
     def runs(self) -> set[str]:
         return set(self.known.values())
 
-    def __contains__(self, fingerprint: str) -> bool:
+    def __contains__(self, fingerprint: object) -> bool:
         return fingerprint in self.known
 
     def __iter__(self) -> Iterator[str]:

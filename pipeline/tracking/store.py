@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from pipeline.errors import ConfigError
+
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
@@ -24,7 +26,7 @@ _USER = re.compile(r"(?<=://)[^/\s'\"]*@")
 _QUERY = re.compile(r"(?i)([?&;][^=&\s]*(?:password|passwd|pwd|token|secret|sig|signature|key)=)[^&\s'\"]+")
 
 
-class Away(Exception):
+class StoreAwayError(Exception):
     """The store does not answer. The message is one line and free of credentials."""
 
 
@@ -41,6 +43,29 @@ class Store:
     database: Path | None = None
     artifacts: str = ""
 
+    def move_in(self) -> None:
+        """Tell the store of a project that was moved or copied where its files are now: MLflow keeps full paths."""
+        if self.database is None or not self.database.is_file() or not self.artifacts:
+            return
+        if self.database.parent.as_uri() != self.artifacts.rpartition("/")[0]:
+            return  # a store outside the project may serve others
+        with closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
+            old = connection.execute(
+                "select distinct artifact_location from experiments where artifact_location like ? "
+                "and artifact_location != ?",
+                (f"file://%/{ARTIFACTS}", self.artifacts),
+            ).fetchall()
+            for (location,) in old:
+                part = len(location) + 1
+                connection.execute(
+                    "update runs set artifact_uri = ? || substr(artifact_uri, ?) where substr(artifact_uri, 1, ?) = ?",
+                    (self.artifacts, part, part, f"{location}/"),
+                )
+                connection.execute(
+                    "update experiments set artifact_location = ? where artifact_location = ?",
+                    (self.artifacts, location),
+                )
+
     def forgot(self, runs: Collection[str]) -> bool:
         """Whether a SQLite store is gone, or another one than the one that got `runs`. Cheap: no MLflow."""
         if self.database is None:
@@ -54,7 +79,7 @@ class Store:
             return "locked" not in str(error)  # a locked store is in use, and one without tables has no runs
         except sqlite3.DatabaseError:
             return False  # MLflow says better what is wrong with it
-        return kept.isdisjoint(runs)
+        return bool(kept.isdisjoint(runs))
 
 
 def main_root(root: Path) -> Path:
@@ -69,6 +94,7 @@ def main_root(root: Path) -> Path:
 def open_store(root: Path, uri: str | None) -> Store:
     """The store at `uri`, by default mlflow.db in `root`. Relative files are taken from `root`."""
     uri = uri or f"{SQLITE}{DATABASE}"
+    _check(uri)
     scheme, separator, rest = uri.partition("://")
     artifacts = (root / ARTIFACTS).as_uri()
     if uri.startswith(SQLITE):
@@ -81,13 +107,22 @@ def open_store(root: Path, uri: str | None) -> Store:
     return Store(uri, clean(uri), artifacts=artifacts if in_database else "")
 
 
+def _check(uri: str) -> None:
+    try:
+        _ = urlsplit(uri).port
+    except ValueError:  # its message holds parts of the address, which may be parts of a password
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI is no valid address", hint="special characters of a password must be %-encoded"
+        ) from None
+
+
 def clean(text: str) -> str:
     """`text` without the credentials of the addresses in it."""
     return _QUERY.sub(r"\1***", _USER.sub("", text))
 
 
 def probe(uri: str) -> None:
-    """Raise Away when nothing accepts a connection at a server's address. Takes two seconds at most.
+    """Raise StoreAwayError when nothing accepts a connection at a server's address. Takes two seconds at most.
 
     MLflow itself would retry for minutes. Behind a proxy nothing can be said beforehand.
     """
@@ -104,7 +139,7 @@ def probe(uri: str) -> None:
     thread.join(PROBE_S)
     problem = answer[0] if answer else f"no answer in {PROBE_S:g} s"
     if problem:
-        raise Away(problem)
+        raise StoreAwayError(problem)
 
 
 def _connect(address: tuple[str, int], answer: list[str]) -> None:

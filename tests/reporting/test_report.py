@@ -134,7 +134,7 @@ def test_plots_list_only_measured_cells_and_keep_their_header(four: Matrix) -> N
         assert [row["option"] for row in csv.DictReader(file)] == ["fp32", "fp16", "int8"]
     four.params["plan"]["cells"] = {}
     write_report(four.params, four.root)
-    assert (four.root / "reports/speed_quality.csv").read_text().startswith("cell,model,precision")
+    assert (four.root / "reports/speed_quality.csv").read_text().startswith("cell,model,option,precision")
 
 
 @pytest.mark.parametrize("divergence", [0.0, 1e-9, 1e-2])
