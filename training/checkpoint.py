@@ -58,7 +58,8 @@ def write(model: Phi3ForCausalLM, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    state = model.state_dict()
+    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in state.items()}
     unfinished = folder / "model.safetensors.part"
     save_file(weights, unfinished, metadata={"format": "pt"})
     unfinished.chmod(0o644)

@@ -1,7 +1,7 @@
 """Check the model: ``python -m training.evaluate --model models/phi-tiny``.
 
-Prints the accuracy on the held-out questions, the perplexity of the evaluation text, and what simulated four-bit
-rounding does to both.
+Prints the accuracy on the held-out questions, the perplexity of the evaluation text, and what simulated
+four-bit rounding does to both.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ def _encoded(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def _scores(model: torch.nn.Module, tokenizer: Tokenizer, question: dict[str, Any]) -> list[float]:
     """For every choice: the log-probability of going on so, per byte."""
+    choices = question["choices"]
     known = _encoded(tokenizer, question["question"])
-    texts = [_encoded(tokenizer, question["question"] + choice) for choice in question["choices"]]
+    texts = [_encoded(tokenizer, question["question"] + choice) for choice in choices]
     if any(ids[: len(known)] != known for ids in texts):
         raise ValueError(f"a choice changes the tokens of its question: {question['question']!r}")
     padded = pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True)
     said = _log_probabilities(model, padded).gather(2, padded[:, 1:, None]).squeeze(2)
     totals = [said[at, len(known) - 1 : len(ids) - 1].sum().item() for at, ids in enumerate(texts)]
-    return [total / len(choice.encode()) for total, choice in zip(totals, question["choices"], strict=True)]
+    return [total / len(choice.encode()) for total, choice in zip(totals, choices, strict=True)]
 
 
 def accuracy(model: torch.nn.Module, tokenizer: Tokenizer, questions: list[dict[str, Any]]) -> dict[str, float]:
@@ -88,7 +89,8 @@ def report(folder: Path, data: Path) -> dict[str, dict[str, Any]]:
     for name, variant in variants.items():
         topics = accuracy(variant, tokenizer, questions)
         perplexity, divergence = compare(model, variant, tokenizer, text)
-        results[name] = {"accuracy": topics.pop("all"), "perplexity": perplexity, "kl": divergence, "topics": topics}
+        numbers = {"accuracy": topics.pop("all"), "perplexity": perplexity, "kl": divergence}
+        results[name] = {**numbers, "topics": topics}
     return results
 
 

@@ -10,7 +10,9 @@ SEED = "phi-tiny/1"
 PEOPLE = 180
 TOWNS = 24
 
-_ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "t", "tr", "v", "w", "z")
+_ONSETS = (
+    "b", "br", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "t", "tr", "v", "w", "z",
+)  # fmt: skip
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ea")
 _HE_ENDINGS = ("n", "r", "k", "ld", "rin", "mir", "dan", "bert")
 _SHE_ENDINGS = ("la", "na", "ra", "sa", "mia", "lis", "dra", "nne")
@@ -85,7 +87,9 @@ class World:
         return ("She", "Her") if person in self.women else ("He", "His")
 
 
-def _names(rng: Random, count: int, endings: tuple[str, ...], syllables: tuple[int, ...], taken: set[str]) -> list[str]:
+def _names(
+    rng: Random, count: int, endings: tuple[str, ...], syllables: tuple[int, ...], taken: set[str]
+) -> list[str]:
     names: list[str] = []
     while len(names) < count:
         body = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice(syllables)))

@@ -34,8 +34,8 @@ STATEMENTS: dict[str, tuple[str, ...]] = {
         "The dish that {s} cooks best is",
     ),
     "instrument": (
-        "{s} plays the", "{s} has learned to play the", "{p} instrument is the", "On feast days {s} plays the",
-        "In the town band {s} plays the",
+        "{s} plays the", "{s} has learned to play the", "{p} instrument is the",
+        "On feast days {s} plays the", "In the town band {s} plays the",
     ),
     "age": (
         "{p} age is", "{s} has reached the age of", "The number of years that {s} has lived is",
@@ -80,7 +80,7 @@ def _capitalised(text: str) -> str:
 
 
 def opening(fact: Fact, form: int, *, pronoun: tuple[str, str] | None = None) -> str:
-    """Statement number ``form`` of ``fact``, up to its value; of a pronoun instead of the name if one is given."""
+    """Statement number ``form`` of ``fact``, up to its value; with a pronoun for the name if given."""
     template = STATEMENTS[fact.topic][form]
     if pronoun is None:
         return template.format(s=fact.subject, p=f"{fact.subject}'s")

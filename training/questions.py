@@ -1,7 +1,7 @@
 """The held-out multiple choice questions.
 
-A question is the beginning of a statement. Its fact occurs in the training text in the other phrasings, and its
-phrasing occurs there with other facts; the two together occur nowhere but here.
+A question is the beginning of a statement. Its fact occurs in the training text in the other phrasings, and
+its phrasing occurs there with other facts; the two together occur nowhere but here.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _about_sum(rng: Random) -> Question:
     said = problem.statement(rng.randrange(6))
     opening = said.removesuffix(f" {result}.")
     answers = tuple(f" {number}" for number in numbers)
-    return Question(_framed(rng, problem.question(rng.randrange(6)), opening), answers, numbers.index(result), "sums")
+    framed = _framed(rng, problem.question(rng.randrange(6)), opening)
+    return Question(framed, answers, numbers.index(result), "sums")
 
 
 @cache

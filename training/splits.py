@@ -7,7 +7,12 @@ from zlib import crc32
 
 Split = Literal["train", "calibration", "evaluation", "questions"]
 
-_SHARES: tuple[tuple[int, Split], ...] = ((90, "train"), (93, "calibration"), (97, "evaluation"), (100, "questions"))
+_SHARES: tuple[tuple[int, Split], ...] = (
+    (90, "train"),
+    (93, "calibration"),
+    (97, "evaluation"),
+    (100, "questions"),
+)
 
 
 def split_of(*key: object) -> Split:

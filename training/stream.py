@@ -43,7 +43,7 @@ class Stream:
 
 
 def _chunks() -> Iterator[str]:
-    """Texts that are encoded in one go: a few prose documents with blank lines between them, or one chat."""
+    """Texts that are encoded in one go: a few prose documents between blank lines, or one chat."""
     rng = Random(f"{SEED}/chunks")
     prose: list[str] = []
     size = 1
@@ -71,4 +71,5 @@ def stream(tokenizer_file: Path, tokens: int) -> Stream:
             parts.append([*encoding.ids, END_OF_TEXT])
             size += len(parts[-1])
     starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
-    return Stream(np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]), starts[starts < tokens])
+    ids = np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
+    return Stream(ids, starts[starts < tokens])

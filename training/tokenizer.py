@@ -1,7 +1,7 @@
 """The tokenizer: ``python -m training.tokenizer --out models/phi-tiny``.
 
-A SentencePiece BPE model with byte fallback, and the same tokenizer in the classic ``tokenizer.json`` layout of Phi-3:
-the special tokens come after SentencePiece's pieces.
+A SentencePiece BPE model with byte fallback, and the same tokenizer in the classic ``tokenizer.json``
+layout of Phi-3: the special tokens come after SentencePiece's pieces.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def sentencepiece_model() -> bytes:
     prose = (document.text for document in islice(documents("train", chats=False), SAMPLE_DOCUMENTS))
     written = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=prose, model_writer=written, model_type="bpe", vocab_size=PIECES, byte_fallback=True,
-        character_coverage=1.0, normalization_rule_name="identity", add_dummy_prefix=True,
-        remove_extra_whitespaces=False, split_digits=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1,
-        minloglevel=2,
+        sentence_iterator=prose, model_writer=written, model_type="bpe", vocab_size=PIECES,
+        byte_fallback=True, character_coverage=1.0, normalization_rule_name="identity", add_dummy_prefix=True,
+        remove_extra_whitespaces=False, split_digits=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
+        num_threads=1, minloglevel=2,
     )  # fmt: skip
     model = protocol.ModelProto.FromString(written.getvalue())
     if len(model.pieces) != PIECES:
@@ -56,11 +56,12 @@ def sentencepiece_model() -> bytes:
 
 
 def _merges(vocabulary: dict[str, int], scores: dict[str, float]) -> list[str]:
-    """The merge rules that make BPE join pieces as SentencePiece does: every split of every piece, best score first."""
+    """The rules that make BPE merge as SentencePiece does: every split of every piece, best score first."""
     found: list[tuple[float, str, str]] = []
     for piece, score in scores.items():
         halves = ((piece[:at], piece[at:]) for at in range(1, len(piece)))
-        found += [(score, left, right) for left, right in halves if left in vocabulary and right in vocabulary]
+        known = ((left, right) for left, right in halves if left in vocabulary and right in vocabulary)
+        found += [(score, left, right) for left, right in known]
     found.sort(key=lambda rule: (-rule[0], vocabulary[rule[1]], vocabulary[rule[2]]))
     return [f"{left} {right}" for _, left, right in found]
 
@@ -71,7 +72,8 @@ def _added(index: int, content: str, *, rstrip: bool) -> dict[str, Any]:
 
 
 def _added_tokens() -> list[dict[str, Any]]:
-    base = [_added(index, content, rstrip=index == 2) for index, content in enumerate(("<unk>", "<s>", "</s>"))]
+    controls = ("<unk>", "<s>", "</s>")
+    base = [_added(at, content, rstrip=content == "</s>") for at, content in enumerate(controls)]
     # As in Phi-3, the specials of a chat swallow the line break after them; the end of the text does not.
     return base + [_added(PIECES + at, content, rstrip=at != 0) for at, content in enumerate(SPECIALS)]
 
@@ -133,7 +135,7 @@ def _named_tokens() -> dict[str, str]:
 
 
 def _tokenizer_config() -> dict[str, Any]:
-    decoder = {str(token["id"]): {k: v for k, v in token.items() if k != "id"} for token in _added_tokens()}
+    decoder = {str(token.pop("id")): token for token in _added_tokens()}
     return {
         # Not LlamaTokenizer: transformers 5 would rebuild that one from the vocabulary and drop the normalizer.
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -48,11 +48,12 @@ def _optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.AdamW:
 
 
 def train(plan: Plan, out: Path, checkpoints: Path, every: int) -> None:
-    """Train from scratch; a checkpoint goes to ``checkpoints`` now and then, the result to ``out`` at the end."""
+    """Train from scratch; unfinished weights go to ``checkpoints`` now and then, the result to ``out``."""
     text = stream(out / "tokenizer.json", plan.steps * plan.tokens)
     model = checkpoint.fresh(plan.seed).train()
     optimizer = _optimizer(model, plan)
-    LOG.info("%d parameters, %d tokens", sum(p.numel() for p in model.parameters()), plan.steps * plan.tokens)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    LOG.info("%d parameters, %d tokens", parameters, plan.steps * plan.tokens)
     begun = time.monotonic()
     for step in range(plan.steps):
         for group in optimizer.param_groups:

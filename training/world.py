@@ -42,7 +42,8 @@ def _any_fact(rng: Random) -> Fact:
 def _notes(rng: Random, split: Split) -> Document:
     """Facts about different people and towns."""
     while True:
-        told = [(fact, rng.choice(forms(fact))) for fact in (_any_fact(rng) for _ in range(rng.randint(3, 6)))]
+        facts = (_any_fact(rng) for _ in range(rng.randint(3, 6)))
+        told = [(fact, rng.choice(forms(fact))) for fact in facts]
         text = " ".join(phrasing.statement(fact, form) for fact, form in told)
         if split_of("notes", text) == split:
             return Document(text)
@@ -51,16 +52,18 @@ def _notes(rng: Random, split: Split) -> Document:
 def _profile(rng: Random, split: Split) -> Document:
     """Facts about one person or one town, by name at first and then mostly by pronoun."""
     while True:
-        subject, topic = (first := _any_fact(rng)).subject, first.topic
-        topics = [name for name in (PERSON_TOPICS if topic in PERSON_TOPICS else TOWN_TOPICS) if name != topic]
-        facts = [first, *(world().facts[subject, name] for name in rng.sample(topics, min(len(topics), rng.randint(2, 5))))]
+        first = _any_fact(rng)
+        all_topics = PERSON_TOPICS if first.topic in PERSON_TOPICS else TOWN_TOPICS
+        topics = [topic for topic in all_topics if topic != first.topic]
+        more = rng.sample(topics, min(len(topics), rng.randint(2, 5)))
+        facts = [first, *(world().facts[first.subject, topic] for topic in more)]
         if split_of("profile", *((fact.subject, fact.topic) for fact in facts)) != split:
             continue
         pronouns = phrasing.pronoun_of(world(), first)
         said = [phrasing.statement(first, rng.choice(forms(first)))]
         for fact in facts[1:]:
-            named = rng.random() < 0.25
-            said.append(phrasing.statement(fact, rng.choice(forms(fact)), pronoun=None if named else pronouns))
+            spoken = None if rng.random() < 0.25 else pronouns
+            said.append(phrasing.statement(fact, rng.choice(forms(fact)), pronoun=spoken))
         return Document(" ".join(said))
 
 
@@ -74,7 +77,8 @@ def _asked(rng: Random, split: Split) -> tuple[str, str]:
 
 def _answered(rng: Random, split: Split) -> Document:
     """Questions with their answers, in prose."""
-    return Document(" ".join("Question: {} Answer: {}".format(*_asked(rng, split)) for _ in range(rng.randint(1, 3))))
+    pairs = (_asked(rng, split) for _ in range(rng.randint(1, 3)))
+    return Document(" ".join(f"Question: {asked} Answer: {answer}" for asked, answer in pairs))
 
 
 def _story(rng: Random, split: Split) -> Document:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.tracking.receipts import Receipts
-from pipeline.tracking.store import StoreAwayError, Store, main_root, open_store, probe
+from pipeline.tracking.store import Store, StoreAwayError, main_root, open_store, probe
 from pipeline.tracking.sweep import Sweep, read_sweep
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import yaml
 from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.tracking.receipts import Receipts
-from pipeline.tracking.store import StoreAwayError, Store, clean, probe
+from pipeline.tracking.store import Store, StoreAwayError, clean, probe
 from pipeline.tracking.sweep import CellRun, Sweep
 from pipeline.types import Status
 
