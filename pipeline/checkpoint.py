@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import layout
 from pipeline.errors import CheckpointError
+from pipeline.files import read_json
+from pipeline.types import Checkpoint
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -30,6 +33,12 @@ ITEM_BYTES = {
     "U8": 1,
     "BOOL": 1,
 }
+
+
+def open_checkpoint(key: str, weights: str) -> Checkpoint:
+    """The fetched model, as backends take it."""
+    folder = layout.model(key)
+    return Checkpoint(key, folder, Path(weights), read_json(folder / "config.json"))
 
 
 @dataclass(frozen=True)

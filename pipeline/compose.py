@@ -45,6 +45,7 @@ def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any]
     try:
         with initialize_config_dir(str((root / layout.CONF).resolve()), version_base="1.3"):
             config = compose("config", list(overrides))
+            _check_keys(config, "")
             if finish:
                 return finish(config)
             OmegaConf.resolve(config)
@@ -88,6 +89,17 @@ def _check_options(conf: Path, overrides: Sequence[str]) -> None:
             raise ConfigError(f"{override}: {group} is a list", hint=f"write '{group}=[{value}]'")
 
 
+def _check_keys(node: Any, where: str) -> None:
+    """Keys that `+key=value` added and the schema does not know."""
+    kind = OmegaConf.get_type(node)
+    known = getattr(kind, "__dataclass_fields__", None)
+    for key in node:
+        if known is not None and key not in known:
+            raise ConfigError(f"unknown key '{key}'", where=f"config {where}{key}", hint=suggest(key, known))
+        if OmegaConf.is_dict(child := node._get_node(key)) and not child._is_missing():
+            _check_keys(child, f"{where}{key}.")
+
+
 def _clear(error: Exception) -> ConfigError:
     cause: BaseException | None = error
     while cause is not None:
@@ -98,7 +110,7 @@ def _clear(error: Exception) -> ConfigError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     where = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), key) or ""
-    unknown = re.search(r"Key '(\w[\w-]*)' (?:is )?not in '(\w+)'", text)
+    unknown = re.search(r"Key '(\w[\w-]*)' (?:is )?not in '(\w+)'", str(error))
     hint = ""
     if unknown:
         import pipeline.schema as schema

@@ -14,6 +14,7 @@ def download(repo: str, revision: str, out: Path) -> str:
 
     Raises CheckpointError for an unknown id or revision, a gated model, no network, or no safetensors.
     """
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -44,7 +45,7 @@ def download(repo: str, revision: str, out: Path) -> str:
             where=where,
             hint="check the id, or: hf auth login",
         ) from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, HTTPError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"the hub cannot be reached or refused: {first}",

@@ -29,6 +29,10 @@ def reference(key: str) -> Path:
     return ARTIFACTS / "references" / key
 
 
+# the files of a reference folder
+IDS, NLL, HIDDEN, QUESTIONS, SUMMARY = "ids.npy", "nll.npy", "hidden.npy", "questions.json", "reference.json"
+
+
 def export(key: str) -> Path:
     return ARTIFACTS / "exports" / key
 

@@ -12,8 +12,8 @@ from tests.support.project import Project, make_project
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A copy of the project, nothing composed, nothing run."""
-    return make_project(tmp_path / "project")
+    """A copy of the project's files, without git and DVC; nothing composed, nothing run."""
+    return make_project(tmp_path / "project", repository=False)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,9 @@ def _scores(model: torch.nn.Module, tokenizer: Tokenizer, question: dict[str, An
     return [total / len(choice.encode()) for total, choice in zip(totals, choices, strict=True)]
 
 
-def accuracy(model: torch.nn.Module, tokenizer: Tokenizer, questions: list[dict[str, Any]]) -> dict[str, float]:
+def accuracy(
+    model: torch.nn.Module, tokenizer: Tokenizer, questions: list[dict[str, Any]]
+) -> dict[str, float]:
     """The share of right answers, overall and by topic."""
     right: dict[str, list[bool]] = defaultdict(list)
     for question in questions:

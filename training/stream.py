@@ -30,7 +30,7 @@ class Stream:
     starts: Ids
 
     def batch(self, step: int, tokens: int) -> Ids:
-        """The batch of this step: windows from anywhere in the text, and every fourth time the beginnings of texts.
+        """The batch of this step: windows from anywhere in the text, every fourth time the beginnings of texts.
 
         The beginnings teach the model to answer a bare question, which has nothing before it.
         """

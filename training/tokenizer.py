@@ -137,7 +137,7 @@ def _named_tokens() -> dict[str, str]:
 def _tokenizer_config() -> dict[str, Any]:
     decoder = {str(token.pop("id")): token for token in _added_tokens()}
     return {
-        # Not LlamaTokenizer: transformers 5 would rebuild that one from the vocabulary and drop the normalizer.
+        # Not LlamaTokenizer: transformers 5 rebuilds that one from the vocabulary, without the normalizer.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": False,
         "add_eos_token": False,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pipeline import layout
-from pipeline.checkpoint import read_headers
+from pipeline.checkpoint import open_checkpoint, read_headers
 from pipeline.files import fresh_folder, require_space, write_json
 from pipeline.outcome import why_unusable
 from pipeline.registry import load_backend
-from pipeline.steps.fetch import open_checkpoint
 from pipeline.types import JSON, Status
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}

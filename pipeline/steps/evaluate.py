@@ -19,7 +19,6 @@ from pipeline.metrics.questions import Question, accuracy, choice_scores
 from pipeline.outcome import why_skipped, why_unusable
 from pipeline.registry import load_backend
 from pipeline.runtime import progress
-from pipeline.steps.reference import HIDDEN, IDS, QUESTIONS, SUMMARY
 from pipeline.types import JSON, Status
 
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -33,13 +32,13 @@ def evaluate(key: str, entry: JSON) -> str | None:
     if skipped:
         write_json(layout.evaluation(key), {"status": Status.SKIPPED, "reason": skipped})
         return skipped
-    ids = np.load(source / IDS)
-    questions = [Question.from_json(raw) for raw in read_json(source / QUESTIONS)]
-    summary = read_json(source / SUMMARY)
+    ids = np.load(source / layout.IDS)
+    questions = [Question.from_json(raw) for raw in read_json(source / layout.QUESTIONS)]
+    summary = read_json(source / layout.SUMMARY)
     report = progress(f"evaluate@{key}")
     steps = len(ids) + len(questions)
     with load_backend(entry["backend"]).open(build) as session:
-        sums = _windows(ids, source / HIDDEN, lm_head(Path(entry["weights"])), session.logits, report, steps)
+        sums = _windows(ids, source / layout.HIDDEN, lm_head(Path(entry["weights"])), session.logits, report, steps)
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(choice_scores(question, session.logits))

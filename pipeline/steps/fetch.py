@@ -10,11 +10,11 @@ from pipeline import layout
 from pipeline.checkpoint import missing_tensors, read_headers, shard_names
 from pipeline.dimensions import read_config
 from pipeline.errors import CheckpointError
-from pipeline.files import fresh_folder, read_json, write_json
+from pipeline.files import fresh_folder, write_json
 from pipeline.manifest import sha256
 from pipeline.rope import with_both_spellings
 from pipeline.tokenizer import check_tokenizer
-from pipeline.types import JSON, Checkpoint
+from pipeline.types import JSON
 
 SIDE_FILES = (
     "tokenizer.json",
@@ -66,12 +66,6 @@ def fetch(key: str, entry: JSON) -> None:
                 "files": {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix != ".safetensors"},
             },
         )
-
-
-def open_checkpoint(key: str, weights: str) -> Checkpoint:
-    """The fetched model, as backends take it."""
-    folder = layout.model(key)
-    return Checkpoint(key, folder, Path(weights), read_json(folder / "config.json"))
 
 
 def _check(folder: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
 from pipeline.card import model_card
+from pipeline.checkpoint import open_checkpoint
 from pipeline.errors import QualityError
 from pipeline.files import fresh_folder, read_json, write_json, write_text
 from pipeline.fresh import ask_runtime
 from pipeline.manifest import SUMS, digests, sums
 from pipeline.outcome import outcome, why_skipped, why_unusable
 from pipeline.registry import load_backend
-from pipeline.steps.fetch import open_checkpoint
 from pipeline.types import JSON, Status
 
 

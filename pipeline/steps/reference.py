@@ -16,8 +16,6 @@ from pipeline.runtime import progress
 from pipeline.tokenizer import load_tokenizer, windows
 from pipeline.types import JSON
 
-IDS, NLL, HIDDEN, QUESTIONS, SUMMARY = "ids.npy", "nll.npy", "hidden.npy", "questions.json", "reference.json"
-
 
 def reference(key: str, entry: JSON) -> None:
     """Write token ids int64 [n, window], NLL float64 [n, window-1], final hidden states float32 [n, window, width]."""
@@ -37,8 +35,8 @@ def reference(key: str, entry: JSON) -> None:
     model = _load(source, Path(entry["weights"]), settings["trust_remote_code"])
     report = progress(f"reference@{key}")
     with fresh_folder(layout.reference(key)) as out, torch.inference_mode():
-        np.save(out / IDS, ids)
-        hidden = np.lib.format.open_memmap(out / HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
+        np.save(out / layout.IDS, ids)
+        hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
         nll = np.empty((len(ids), ids.shape[1] - 1))
         for row, window in enumerate(ids):
             states = model.model(input_ids=torch.from_numpy(window[None, :]), use_cache=False).last_hidden_state
@@ -48,16 +46,16 @@ def reference(key: str, entry: JSON) -> None:
             report(row + 1, len(ids) + len(questions))
         hidden.flush()
         del hidden
-        np.save(out / NLL, nll)
+        np.save(out / layout.NLL, nll)
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(
                 choice_scores(question, lambda x: model(input_ids=torch.from_numpy(x), use_cache=False).logits.numpy())
             )
             report(number, len(ids) + len(questions))
-        write_json(out / QUESTIONS, [question.to_json() for question in questions])
+        write_json(out / layout.QUESTIONS, [question.to_json() for question in questions])
         write_json(
-            out / SUMMARY,
+            out / layout.SUMMARY,
             {
                 "windows": len(ids),
                 "window": ids.shape[1],

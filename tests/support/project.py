@@ -63,8 +63,8 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in marks]
 
 
-def make_project(root: Path) -> Project:
-    """Copy the project's code and conf to `root` and initialise git and DVC there."""
+def make_project(root: Path, repository: bool = True) -> Project:
+    """Copy the project's code and conf to `root`; a `repository` has git and DVC as well."""
     root.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         source, target = ROOT / name, root / name
@@ -75,6 +75,8 @@ def make_project(root: Path) -> Project:
             shutil.copyfile(source, target)
     write_checkpoint(root / "models" / "tiny")
     project = Project(root)
+    if not repository:
+        return project
     for command in (("git", "init", "-q"), ("git", "config", "user.email", "test@example.com")):
         assert project.run(*command).returncode == 0
     assert project.run("git", "config", "user.name", "Test").returncode == 0

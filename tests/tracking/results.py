@@ -16,7 +16,6 @@ import yaml
 from tests.support.tiny import ROOT
 
 CELLS = ("phi-tiny_fp32_onnxruntime_cpu", "phi-tiny_int4_onnxruntime_cpu")
-STATUS = {"FINISHED": 3, "FAILED": 4}
 
 
 @dataclass
@@ -114,6 +113,14 @@ def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
     results = Results(root)
     results.write(records)
     return results
+
+
+def empty(database: Path) -> None:
+    """Take all runs and the project's experiment out of a store, as if it had just been made."""
+    with sqlite3.connect(database) as store:
+        for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
+            store.execute(f"delete from {table}")
+        store.execute("delete from experiments where name = 'phi-deploy'")
 
 
 def _record(cell: str, model: str, precision: str, backend: str, target: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ CASES = {
         "backend.onnxruntime.recipes.int4.default.*takes no 'blok_size'",
     ),
     "a recipe's bad value": (["backend.onnxruntime.recipes.int4.default.bits=7"], "bits: 7.*none of 2, 3, 4"),
-    "missing model path": (["model=[local]"], "model.local.path.*give it a value"),
+    "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
     "missing text": (["evaluate.text=gone.txt"], "evaluate.text: there is no file gone.txt"),
     "window longer than the context": (["evaluate.window=100000"], "longer than local's context of"),

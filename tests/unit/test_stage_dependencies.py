@@ -19,6 +19,7 @@ NEUTRAL = {
     "pipeline.files",
     "pipeline.host",
     "pipeline.layout",
+    "pipeline.metrics",
     "pipeline.outcome",
     "pipeline.params",
     "pipeline.registry",
