@@ -132,6 +132,18 @@ def read_float32(tensor: Tensor, rows: slice = slice(None)) -> NDArray[np.float3
     return part.astype(np.float32)
 
 
+def stored_dtype(tensors: Mapping[str, Tensor]) -> str:
+    """The dtype that holds most of the weights, as config.json names it."""
+    sizes: dict[str, int] = {}
+    for tensor in tensors.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size
+    names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+    largest = max(sizes, key=lambda name: sizes[name])
+    if largest not in names:
+        raise CheckpointError(f"weights of type {largest} are not supported", hint="take the unquantized checkpoint")
+    return names[largest]
+
+
 def missing_tensors(present: Iterable[str], layers: int, tied: bool) -> list[str]:
     """Names a Phi-3 decoder must have and `present` lacks."""
     names = {"model.embed_tokens.weight", "model.norm.weight"}

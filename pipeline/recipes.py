@@ -86,6 +86,7 @@ def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) 
 def _problem(method: str, word: str, value: Any) -> str | None:
     if word not in METHODS[method]:
         return f"method {method} takes no '{word}' ({suggest(word, METHODS[method])})"
+    kind: Any
     kind, allowed = WORDS[word]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"'{word}: {value!r}' has the wrong type"

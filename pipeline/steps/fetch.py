@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.checkpoint import missing_tensors, read_headers, shard_names
+from pipeline.checkpoint import missing_tensors, read_headers, shard_names, stored_dtype
 from pipeline.dimensions import read_config
 from pipeline.errors import CheckpointError
 from pipeline.files import fresh_folder, write_json
@@ -52,6 +52,7 @@ def fetch(key: str, entry: JSON) -> None:
             shutil.rmtree(folder / ".cache", ignore_errors=True)
             _check(folder)
         config = with_both_spellings(read_config(source))
+        config["dtype"] = stored_dtype(read_headers(source))  # tools load in what is said here, and would round
         if not wanted["trust_remote_code"]:
             config.pop("auto_map", None)  # names code of the repository that nothing here may run
         write_json(folder / "config.json", config)

@@ -46,6 +46,7 @@ def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
     try:
         with FileLock(receipts.path.with_suffix(".lock"), timeout=LOCK_S):
             receipts.reload()
+            store.prepare()
             with _clear_errors(store):
                 _Delivery(sweep, store, root).run(receipts)
     except Timeout:
@@ -57,7 +58,6 @@ class _Delivery:
         from mlflow import MlflowClient
 
         self.sweep = sweep
-        store.move_in()
         self.client = MlflowClient(tracking_uri=store.uri)
         self.experiment = self._experiment(store)
         self.provenance = _provenance(root)
@@ -183,12 +183,13 @@ def _clear_errors(store: Store) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow.exceptions import MlflowException
     from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     for name in ("mlflow", "alembic"):  # importing MLflow configures its own
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
         probe(store.uri)
         text = " ".join(clean(str(error)).split())
         if _unavailable(error, text):

@@ -11,16 +11,17 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ToolError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 PROBE_S = 2.0
+BUSY_S = 10.0  # for a SQLite store that another program writes to
 
 _USER = re.compile(r"(?<=://)[^/\s'\"]*@")
 _QUERY = re.compile(r"(?i)([?&;][^=&\s]*(?:password|passwd|pwd|token|secret|sig|signature|key)=)[^&\s'\"]+")
@@ -43,28 +44,47 @@ class Store:
     database: Path | None = None
     artifacts: str = ""
 
-    def move_in(self) -> None:
-        """Tell the store of a project that was moved or copied where its files are now: MLflow keeps full paths."""
-        if self.database is None or not self.database.is_file() or not self.artifacts:
+    def prepare(self) -> None:
+        """Open a SQLite store before MLflow does, which takes minutes to find that it cannot.
+
+        Raises ToolError when that fails, StoreAwayError when another program holds it.
+        """
+        if self.database is None:
             return
-        if self.database.parent.as_uri() != self.artifacts.rpartition("/")[0]:
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.database, timeout=BUSY_S)) as connection, connection:
+                tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+                if "experiments" in tables:
+                    self._move_in(connection)
+        except (sqlite3.Error, OSError) as error:
+            if "locked" in str(error):
+                raise StoreAwayError("another program holds it") from error
+            raise ToolError(
+                f"cannot be opened: {error}",
+                where=f"MLflow at {self.shown}",
+                hint="move that file away, or name another in MLFLOW_TRACKING_URI; the next run delivers again",
+            ) from error
+
+    def _move_in(self, connection: sqlite3.Connection) -> None:
+        """Where the project was moved or copied, say so in its store: MLflow keeps the full paths of all files."""
+        if self.database is None or self.database.parent.as_uri() != self.artifacts.rpartition("/")[0]:
             return  # a store outside the project may serve others
-        with closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
-            old = connection.execute(
-                "select distinct artifact_location from experiments where artifact_location like ? "
-                "and artifact_location != ?",
-                (f"file://%/{ARTIFACTS}", self.artifacts),
-            ).fetchall()
-            for (location,) in old:
-                part = len(location) + 1
-                connection.execute(
-                    "update runs set artifact_uri = ? || substr(artifact_uri, ?) where substr(artifact_uri, 1, ?) = ?",
-                    (self.artifacts, part, part, f"{location}/"),
-                )
-                connection.execute(
-                    "update experiments set artifact_location = ? where artifact_location = ?",
-                    (self.artifacts, location),
-                )
+        old = connection.execute(
+            "select distinct artifact_location from experiments where artifact_location like ? "
+            "and artifact_location != ?",
+            (f"file://%/{ARTIFACTS}", self.artifacts),
+        ).fetchall()
+        for (location,) in old:
+            part = len(location) + 1
+            connection.execute(
+                "update runs set artifact_uri = ? || substr(artifact_uri, ?) where substr(artifact_uri, 1, ?) = ?",
+                (self.artifacts, part, part, f"{location}/"),
+            )
+            connection.execute(
+                "update experiments set artifact_location = ? where artifact_location = ?",
+                (self.artifacts, location),
+            )
 
     def forgot(self, runs: Collection[str]) -> bool:
         """Whether a SQLite store is gone, or another one than the one that got `runs`. Cheap: no MLflow."""
@@ -98,9 +118,10 @@ def open_store(root: Path, uri: str | None) -> Store:
     scheme, separator, rest = uri.partition("://")
     artifacts = (root / ARTIFACTS).as_uri()
     if uri.startswith(SQLITE):
-        database = root / rest[1:].partition("?")[0]
-        absolute = f"{SQLITE}{database.as_posix()}{rest[len(rest.partition('?')[0]) :]}"
-        return Store(absolute, clean(uri), database, artifacts)
+        path, question, options = rest[1:].partition("?")
+        database = root / unquote(path)
+        quoted = database.as_posix().replace("%", "%25").replace("?", "%3F")
+        return Store(f"{SQLITE}{quoted}{question}{options}", clean(uri), database, artifacts)
     if not separator and not uri.startswith(("file:", "databricks", "uc:")):
         return Store((root / uri).as_uri(), uri)
     in_database = scheme.partition("+")[0] in PORTS and not scheme.startswith("http")

@@ -125,7 +125,7 @@ class BackendContract:
         if made.method == "none":
             assert stats.operators == 0
         else:
-            assert stats.operators > 0 and stats.bits_per_weight < 16.5
+            assert stats.operators > 0 and stats.bits_per_weight < 20  # the embedding stays fp32
 
     def test_logits_are_the_same_the_second_time_and_for_a_batch(self, workshop: Workshop, reference: Any) -> None:
         build, _ = workshop.build(workshop.recipe("fp32", "default"))

@@ -24,7 +24,7 @@ TOKENIZER = (
 def tiny_config(**changes: Any) -> dict[str, Any]:
     """config.json of a one-layer model with the shipped tokenizer."""
     config = json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))
-    config.update(num_hidden_layers=1, intermediate_size=256)
+    config.update(num_hidden_layers=1, intermediate_size=256, dtype="float32")
     config.update(changes)
     return config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ToolError
+from pipeline.tracking import store, track
 from pipeline.tracking.store import clean, main_root, open_store
 from tests.support.tiny import ROOT
 from tests.tracking.results import CELLS, Results
@@ -79,3 +81,26 @@ def test_an_address_with_a_password_that_breaks_it_is_an_error_that_does_not_rep
 def test_text_without_credentials_stays_as_it_is() -> None:
     text = "see https://host/a@b?c=d, mail me@host"
     assert clean(text) == text
+
+
+def test_a_file_that_is_no_store_is_an_error_at_once(results: Results) -> None:
+    (results.root / "mlflow.db").write_bytes(b"no database, but long enough to be looked at" * 40)
+    with pytest.raises(ToolError, match=r"MLflow at sqlite:///mlflow\.db: cannot be opened: .*; move that file away"):
+        track(results.root, None)
+
+
+def test_a_store_that_another_program_holds_is_away(
+    results: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store, "BUSY_S", 0.1)
+    with sqlite3.connect(results.root / "mlflow.db", isolation_level=None) as holder:
+        holder.execute("begin exclusive")
+        assert track(results.root, None).waiting == CELLS
+    assert "another program holds it" in caplog.text
+
+
+def test_a_folder_may_have_any_name(results: Results) -> None:
+    root = results.root.rename(results.root.with_name("a b%20c#ü@"))
+    assert track(root, None).delivered == CELLS
+    assert len(list(root.glob("mlartifacts/*/artifacts/package/model.onnx"))) == len(CELLS)
+    assert sorted(path.name for path in root.parent.iterdir()) == [root.name]

@@ -1,0 +1,61 @@
+"""ONNX Runtime as a backend: each method's work has a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends.base import Calibration, LogitsSession, Progress
+from pipeline.errors import ConfigError, suggest
+from pipeline.types import Checkpoint, QuantizationStats, Recipe
+
+
+class OnnxRuntimeBackend:
+    """See `pipeline.backends.base.Backend`."""
+
+    name = "onnxruntime"
+
+    def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+        from pipeline.backends.onnxruntime.convert import convert
+
+        convert(checkpoint, form, out)
+
+    def quantize(
+        self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
+    ) -> QuantizationStats:
+        from pipeline.backends.onnxruntime import compress, files, graph, integer, weight_only
+
+        files.copy_side_files(export, out)
+        if recipe.method == "none":
+            files.copy_model(export, out)
+        elif recipe.method == "weight-only":
+            weight_only.quantize(export, out, recipe.settings, progress)
+        elif recipe.method == "dynamic":
+            integer.quantize_dynamic(export, out, recipe.settings)
+        elif recipe.method == "static":
+            integer.quantize_static(export, out, recipe.settings, calibration)
+        elif recipe.method == "nncf":
+            compress.compress(export, out, recipe.settings, calibration)
+        else:
+            known = ("none", "weight-only", "dynamic", "static", "nncf")
+            raise ConfigError(f"onnxruntime has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+        return graph.statistics(out)
+
+    @contextmanager
+    def open(self, build: Path) -> Iterator[LogitsSession]:
+        from pipeline.backends.onnxruntime.session import OnnxSession
+
+        yield OnnxSession(build)
+
+    def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
+        from pipeline.backends.onnxruntime.files import copy_model, copy_side_files
+
+        copy_side_files(build, out)
+        copy_model(build, out)
+
+    def run_instruction(self, package_name: str) -> str:
+        from pipeline.backends.onnxruntime.instruction import run_instruction
+
+        return run_instruction(package_name)

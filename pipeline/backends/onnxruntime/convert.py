@@ -1,0 +1,87 @@
+"""Checkpoint → ONNX, by ONNX Runtime GenAI's model builder, in this process and offline."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
+from pipeline.errors import ToolError
+from pipeline.files import link_or_copy
+from pipeline.types import Checkpoint
+
+log = logging.getLogger(__name__)
+
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+    """Write the builder's folder for `form` {precision, provider}. Raises ToolError with the builder's last words.
+
+    Provider options are cleared, so that every form runs on the CPU provider; the canonical tokenizer
+    takes the place of the one that the builder saved again.
+    """
+    os.environ.update(dict.fromkeys(OFFLINE, "1"))
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="phi-deploy-") as folder:
+        _assemble(checkpoint, Path(folder))
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                _build(folder, str(out), form)
+        except Exception as error:  # the builder raises whatever its libraries raise
+            log.debug("%s", said.getvalue())
+            raise ToolError(
+                f"the model builder failed: {type(error).__name__}: {_first_line(error)}",
+                where=f"onnxruntime {checkpoint.model}",
+                hint="PHI_DEPLOY_LOG=DEBUG shows all that it said",
+            ) from error
+    log.debug("%s", said.getvalue())
+    if not (out / MODEL).is_file():
+        raise ToolError(f"the model builder wrote no {MODEL}", where=f"onnxruntime {checkpoint.model}")
+    for name in TOKENIZER:
+        (out / name).unlink(missing_ok=True)
+    copy_side_files(checkpoint.folder, out)
+    _write_config(checkpoint, out)
+
+
+def _assemble(checkpoint: Checkpoint, folder: Path) -> None:
+    """Canonical config and tokenizer beside the shards, as links."""
+    for path in checkpoint.folder.iterdir():
+        if path.suffix != ".safetensors":
+            link_or_copy(path, folder / path.name)
+    for path in checkpoint.weights.glob("*.safetensors*"):
+        link_or_copy(path, folder / path.name)
+
+
+def _build(source: str, out: str, form: Mapping[str, Any]) -> None:
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    with tempfile.TemporaryDirectory(prefix="phi-deploy-") as cache:
+        place = (None, source, out, form["precision"], form["provider"], cache)
+        options = parse_extra_options(*place, ["hf_token=false"])
+        create_model(*place, **options)
+
+
+def _write_config(checkpoint: Checkpoint, out: Path) -> None:
+    """No provider options; the context capped at the sliding window, which the builder drops."""
+    path = out / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["model"]["decoder"]["session_options"]["provider_options"] = []
+    window = checkpoint.config.get("sliding_window")
+    length = config["model"]["context_length"]
+    if window and window < length:
+        config["model"]["context_length"] = window
+        config["search"]["max_length"] = min(config["search"]["max_length"], window)
+    path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

@@ -1,0 +1,31 @@
+"""The files of an ONNX Runtime GenAI model folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "vocab.json",
+)
+
+
+def copy_model(source: Path, out: Path) -> None:
+    """The graph and its weights, copied: ONNX Runtime and onnx refuse links."""
+    for name in (MODEL, DATA):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+
+
+def copy_side_files(source: Path, out: Path) -> None:
+    """What the runtime needs beside the model."""
+    for name in (CONFIG, *TOKENIZER):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)

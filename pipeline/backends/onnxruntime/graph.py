@@ -1,0 +1,111 @@
+"""What an ONNX decoder holds: counted in the finished file, not remembered from how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.backends.onnxruntime.files import MODEL
+from pipeline.types import QuantizationStats
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+CACHES = ("cos_cache", "sin_cache")  # tables, not weights
+PACKED_AT = {"MatMulNBits": 1, "DequantizeLinear": 0, "MatMulInteger": 1, "GatherBlockQuantized": 0}
+
+
+def statistics(folder: Path) -> QuantizationStats:
+    """Quantized operators, bits per weight, and the bits that embedding and lm_head got.
+
+    Bits per weight is the storage of all weights with their scales and zero points over the number of weights;
+    rotary tables and constants of the graph are neither.
+    """
+    import onnx_ir as ir
+
+    graph = ir.load(folder / MODEL).graph
+    stored = weights = 0
+    operators: set[str] = set()
+    for name, value in graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or _is_constant(name, tensor):
+            continue
+        stored += 8 * tensor.nbytes
+        role = _role(value)
+        if role == "packed":
+            operators.update(node.name or name for node, _ in _real_uses(value))
+        weights += _count(value, tensor, role)
+    kept = {
+        place: _bits(graph, words) for place, words in (("embedding", ("embed_tokens",)), ("lm_head", ("lm_head",)))
+    }
+    return QuantizationStats(len(operators), round(stored / weights, 4), kept)
+
+
+def matmuls(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value, bool]]:
+    """(node, stored weight, transposed) of every MatMul by a constant matrix, tied embeddings included."""
+    for node in list(graph):
+        if node.op_type != "MatMul" or node.domain not in ("", "ai.onnx"):
+            continue
+        weight, transposed = node.inputs[1], False
+        producer = weight.producer() if weight is not None else None
+        if producer is not None and producer.op_type == "Transpose":
+            weight, transposed = producer.inputs[0], True
+        if weight is not None and weight.const_value is not None and len(weight.const_value.shape) == 2:
+            yield node, weight, transposed
+
+
+def _is_constant(name: str, tensor: Any) -> bool:
+    if any(cache in name for cache in CACHES):
+        return True
+    return bool(tensor.size <= 1 or (tensor.dtype.is_integer() and tensor.dtype.itemsize >= 4))
+
+
+def _real_uses(value: ir.Value) -> list[tuple[Any, int]]:
+    """(consumer, input index), looking through Reshape, Transpose and Cast of a packed weight."""
+    found = []
+    for usage in value.uses():
+        node, index = usage
+        if node.op_type in ("Reshape", "Transpose", "Cast") and index == 0:
+            found += _real_uses(node.outputs[0])
+        else:
+            found.append((node, index))
+    return found
+
+
+def _role(value: ir.Value) -> str:
+    """`packed` for a quantized weight, `beside` for scales and zero points, `plain` for any other weight."""
+    packed = beside = False
+    integer = value.const_value is not None and value.const_value.dtype.is_integer()
+    for node, index in _real_uses(value):
+        at = PACKED_AT.get(node.op_type)
+        if at is None:
+            continue
+        packed |= index == at and integer
+        beside |= index > at
+    if packed:
+        return "packed"
+    return "beside" if beside or (value.name or "").endswith(("_scale", "_zero_point")) else "plain"
+
+
+def _count(value: ir.Value, tensor: Any, role: str) -> int:
+    if role == "beside":
+        return 0
+    for node, index in value.uses():
+        if node.op_type == "MatMulNBits" and index == 1:
+            return int(node.attributes["K"].as_int() * node.attributes["N"].as_int())
+    return int(tensor.size)
+
+
+def _bits(graph: ir.Graph, words: tuple[str, ...]) -> float | None:
+    """Bits per element of the largest stored tensor whose name has one of the words; None where there is none."""
+    found: tuple[int, float] | None = None
+    for name, value in graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or not any(word in name for word in words) or _role(value) == "beside":
+            continue
+        count = _count(value, tensor, "packed")
+        if found is None or count > found[0]:
+            bits = 8 * tensor.nbytes / count
+            found = (count, int(bits) if bits == int(bits) else round(bits, 2))
+    return found[1] if found else None
