@@ -7,8 +7,8 @@ from functools import cache
 from random import Random
 
 SEED = "phi-tiny/1"
-PEOPLE = 180
-TOWNS = 24
+PEOPLE = 48
+TOWNS = 12
 
 _ONSETS = (
     "b", "br", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "t", "tr", "v", "w", "z",

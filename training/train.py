@@ -25,8 +25,8 @@ LOG = logging.getLogger("training")
 class Plan:
     """How long and how fast to learn."""
 
-    steps: int = 3_600
-    tokens: int = 2_048
+    steps: int = 4_000
+    tokens: int = 1_024
     rate: float = 2e-3
     warm_up: int = 100
     decay: float = 0.01

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.tracking.receipts import Receipts
-from pipeline.tracking.store import Store, StoreAwayError, main_root, open_store, probe
-from pipeline.tracking.sweep import Sweep, read_sweep
+from pipeline.tracking.store import StoreAwayError, main_root, open_store, probe
+from pipeline.tracking.sweep import read_sweep
 
 log = logging.getLogger(__name__)
 
@@ -51,32 +51,31 @@ def track(root: Path, uri: str | None) -> TrackOutcome:
     if not sweep.missing(receipts):
         log.info("track: nothing new")
         return TrackOutcome(store.shown, sweep.experiment)
-    before = set(receipts)
+    logged: set[str] = set()
+    away = None
     try:
         probe(store.uri)
         from pipeline.tracking.delivery import deliver
 
-        deliver(sweep, store, receipts, root)
-    except StoreAwayError as away:
-        waiting = tuple(cell.name for cell in sweep.cells if cell.fingerprint not in receipts)
-        log.warning(
-            "track: warning: MLflow at %s is away (%s); the next run delivers %s",
-            store.shown,
-            away,
-            _cells(len(waiting)) if waiting else "the sweep",
-        )
-        return TrackOutcome(store.shown, sweep.experiment, _new(sweep, before, receipts), waiting)
-    return _say(TrackOutcome(store.shown, sweep.experiment, _new(sweep, before, receipts)), store, sweep)
-
-
-def _new(sweep: Sweep, before: set[str], receipts: Receipts) -> tuple[str, ...]:
-    fresh = set(receipts) - before
-    return tuple(cell.name for cell in sweep.cells if cell.fingerprint in fresh)
-
-
-def _say(outcome: TrackOutcome, store: Store, sweep: Sweep) -> TrackOutcome:
-    what = _cells(len(outcome.delivered)) if outcome.delivered else f"a new selection of {_cells(len(sweep.cells))}"
-    log.info("track: %s delivered to %s (experiment %s)", what, store.shown, outcome.experiment)
+        for fingerprint in deliver(sweep, store, receipts, root):
+            logged.add(fingerprint)
+    except StoreAwayError as error:
+        away = error
+    outcome = TrackOutcome(
+        store.shown,
+        sweep.experiment,
+        delivered=tuple(cell.name for cell in sweep.cells if cell.fingerprint in logged),
+        waiting=tuple(cell.name for cell in sweep.cells if cell.fingerprint not in receipts),
+    )
+    if away:
+        rest = _cells(len(outcome.waiting)) if outcome.waiting else "the rest"
+        log.warning("track: warning: MLflow at %s is away (%s); the next run delivers %s", store.shown, away, rest)
+    elif logged:
+        cells = len(outcome.delivered)
+        what = _cells(cells) if cells else f"a new selection of {_cells(len(sweep.cells))}"
+        log.info("track: %s delivered to %s (experiment %s)", what, store.shown, sweep.experiment)
+    else:
+        log.info("track: nothing new")
     return outcome
 
 

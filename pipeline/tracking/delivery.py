@@ -34,11 +34,11 @@ BATCH = 100  # params or tags in one call, MLflow's limit
 DONE = ("FINISHED", "FAILED")
 
 
-def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
-    """Log every run that has no receipt, write its receipt at once, the parent's last.
+def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> Iterator[str]:
+    """Log every run that has no receipt, the parent last; yields the fingerprint of each.
 
-    A run that an earlier delivery left unfinished is completed. Raises StoreAwayError when the store does not
-    answer, ToolError when it refuses.
+    A run that an earlier delivery left unfinished is completed. Raises StoreAwayError when the store does
+    not answer, ToolError when it refuses.
     """
     from filelock import FileLock, Timeout
 
@@ -48,7 +48,7 @@ def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> None:
             receipts.reload()
             store.prepare()
             with _clear_errors(store):
-                _Delivery(sweep, store, root).run(receipts)
+                yield from _Delivery(sweep, store, root).run(receipts)
     except Timeout:
         raise StoreAwayError("another delivery is still running") from None
 
@@ -63,23 +63,27 @@ class _Delivery:
         self.provenance = _provenance(root)
         self.packages = _package_hashes(root)
 
-    def run(self, receipts: Receipts) -> None:
+    def run(self, receipts: Receipts) -> Iterator[str]:
         sweep = self.sweep
         if not sweep.missing(receipts):
             return
         parent = self._find(sweep.fingerprint) or self._create(sweep.suite, sweep.fingerprint, {"suite": sweep.suite})
         for cell in sweep.cells:
-            if cell.fingerprint not in receipts:
-                receipts.add(cell.fingerprint, self._cell(cell, parent.info.run_id))
-        if parent.info.status not in DONE:
+            if cell.fingerprint in receipts:
+                continue
+            run = self._find(cell.fingerprint)
+            if not _done(run):
+                run = self._cell(cell, run, parent.info.run_id)
+                yield cell.fingerprint
+            receipts.add(cell.fingerprint, run.info.run_id)
+        if not _done(parent):
             self._finish_parent(parent, {cell.name: receipts[cell.fingerprint] for cell in sweep.cells})
+            yield sweep.fingerprint
         receipts.add(sweep.fingerprint, parent.info.run_id)
         self._give_up_leftovers()
 
-    def _cell(self, cell: CellRun, parent: str) -> str:
-        run = self._find(cell.fingerprint)
-        if run is not None and run.info.status in DONE:
-            return str(run.info.run_id)
+    def _cell(self, cell: CellRun, run: Any | None, parent: str) -> Any:
+        """Log a cell, as the run that was left unfinished or as a new one."""
         tags = {**cell.tags, PARENT: parent}
         if cell.name in self.packages:
             tags["package_dvc_md5"] = self.packages[cell.name]
@@ -90,7 +94,7 @@ class _Delivery:
         if cell.package:
             self.client.log_artifacts(run.info.run_id, str(cell.package), "package")
         self.client.set_terminated(run.info.run_id, "FAILED" if cell.status == Status.FAILED else "FINISHED")
-        return str(run.info.run_id)
+        return run
 
     def _finish_parent(self, run: Any, runs: Mapping[str, str]) -> None:
         tags = {f"cell.{name}": id_ for name, id_ in runs.items()}
@@ -114,10 +118,10 @@ class _Delivery:
             )
         return str(found.experiment_id)
 
-    def _find(self, fingerprint: str) -> Any | None:
-        """The run with this fingerprint, a finished one first."""
+    def _find(self, fingerprint: str) -> Any:
+        """The run with this fingerprint, a finished one before one that was left open, or None."""
         found = self.client.search_runs([self.experiment], f"tags.{FINGERPRINT} = '{fingerprint}'", max_results=10)
-        return next((run for run in found if run.info.status in DONE), found[0] if found else None)
+        return next((run for run in found if _done(run)), found[0] if found else None)
 
     def _create(self, name: str, fingerprint: str, tags: Mapping[str, str]) -> Any:
         tags = {FINGERPRINT: fingerprint, **tags, **self.provenance}
@@ -142,6 +146,10 @@ class _Delivery:
         for run in self.client.search_runs([self.experiment], open_ones):
             if FINGERPRINT in run.data.tags:
                 self.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _done(run: Any | None) -> bool:
+    return run is not None and run.info.status in DONE
 
 
 def _provenance(root: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.tracking import track
 from tests.tracking.results import CELLS, Results, empty
@@ -100,6 +101,14 @@ def test_lost_or_broken_receipts_cost_a_search_and_no_duplicates(delivered: Resu
     track(delivered.root, None)
     assert receipts(delivered) == before
     assert delivered.names() == ONCE
+
+
+def test_two_deliveries_at_once_are_one(results: Results) -> None:
+    with ThreadPoolExecutor() as both:
+        outcomes = list(both.map(lambda _: track(results.root, None), range(2)))
+    assert sorted(outcome.delivered for outcome in outcomes) == [(), CELLS]
+    assert [outcome.waiting for outcome in outcomes] == [(), ()]
+    assert results.names() == ONCE
 
 
 def test_a_deleted_store_is_filled_again(delivered: Results) -> None:
