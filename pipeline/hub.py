@@ -9,8 +9,10 @@ from pipeline.errors import CheckpointError
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.json"]
 
 
-def download(repo: str, revision: str, out: Path) -> str:
+def download(repo: str, revision: str, out: Path, code: bool = False) -> str:
     """Fill `out` with the repository's files at a revision; returns the commit it resolved to.
+
+    Its Python files come along only with `code` (trust_remote_code in the config).
 
     Raises CheckpointError for an unknown id or revision, a gated model, no network, or no safetensors.
     """
@@ -32,7 +34,7 @@ def download(repo: str, revision: str, out: Path) -> str:
         if not any(name.endswith(".safetensors") for name in files):
             raise CheckpointError("it has no safetensors weights", where=where, hint="take a revision that has them")
         commit = str(info.sha)
-        snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=ALLOWED)
+        snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=[*ALLOWED, *(["*.py"] if code else [])])
     except GatedRepoError:
         raise CheckpointError(
             "it is gated", where=where, hint="accept its licence on the hub, then: hf auth login"

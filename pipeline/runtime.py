@@ -29,7 +29,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
-    "HYDRA_FULL_ERROR": "0",
+    "NNCF_CI": "1",  # NNCF's switch for telemetry
 }
 
 

@@ -41,14 +41,15 @@ def fetch(key: str, entry: JSON) -> None:
         if wanted["path"]:
             source, revision = Path(wanted["path"]), ""
             _check(source)
-            for name in SIDE_FILES:
+            code = [path.name for path in source.glob("*.py")] if wanted["trust_remote_code"] else []
+            for name in (*SIDE_FILES, *code):
                 if (source / name).is_file():
                     shutil.copyfile(source / name, folder / name)
         else:
             from pipeline.hub import download
 
             source = folder
-            revision = download(wanted["repo"], wanted["revision"], folder)
+            revision = download(wanted["repo"], wanted["revision"], folder, wanted["trust_remote_code"])
             shutil.rmtree(folder / ".cache", ignore_errors=True)
             _check(folder)
         config = with_both_spellings(read_config(source))
