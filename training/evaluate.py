@@ -47,9 +47,7 @@ def _scores(model: torch.nn.Module, tokenizer: Tokenizer, question: dict[str, An
     return [total / len(choice.encode()) for total, choice in zip(totals, choices, strict=True)]
 
 
-def accuracy(
-    model: torch.nn.Module, tokenizer: Tokenizer, questions: list[dict[str, Any]]
-) -> dict[str, float]:
+def accuracy(model: torch.nn.Module, tokenizer: Tokenizer, questions: list[dict[str, Any]]) -> dict[str, float]:
     """The share of right answers, overall and by topic."""
     right: dict[str, list[bool]] = defaultdict(list)
     for question in questions:
@@ -60,9 +58,7 @@ def accuracy(
     return {topic: sum(answers) / len(answers) for topic, answers in sorted(right.items())}
 
 
-def compare(
-    reference: torch.nn.Module, model: torch.nn.Module, tokenizer: Tokenizer, text: str
-) -> tuple[float, float]:
+def compare(reference: torch.nn.Module, model: torch.nn.Module, tokenizer: Tokenizer, text: str) -> tuple[float, float]:
     """The perplexity of ``model`` on ``text``, and its mean divergence from ``reference``."""
     ids = torch.tensor(_encoded(tokenizer, text))
     loss = divergence = 0.0

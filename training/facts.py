@@ -87,9 +87,7 @@ class World:
         return ("She", "Her") if person in self.women else ("He", "His")
 
 
-def _names(
-    rng: Random, count: int, endings: tuple[str, ...], syllables: tuple[int, ...], taken: set[str]
-) -> list[str]:
+def _names(rng: Random, count: int, endings: tuple[str, ...], syllables: tuple[int, ...], taken: set[str]) -> list[str]:
     names: list[str] = []
     while len(names) < count:
         body = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice(syllables)))

@@ -73,7 +73,7 @@ def _about_fact(rng: Random, fact: Fact, form: int) -> Question:
 
 
 def _about_sum(rng: Random) -> Question:
-    problem = sums.problem(rng, "questions")
+    problem, form = sums.problem(rng, "questions")
     result = problem.result
     if problem.operator == ">":
         near = {problem.a + problem.b, min(problem.a, problem.b), result + 1, result - 1}
@@ -81,7 +81,7 @@ def _about_sum(rng: Random) -> Question:
         near = {result + step for step in (-10, -2, -1, 1, 2, 10)}
     numbers = [result, *rng.sample(sorted(number for number in near if number >= 0 and number != result), 3)]
     rng.shuffle(numbers)
-    said = problem.statement(rng.randrange(6))
+    said = problem.statement(form)
     opening = said.removesuffix(f" {result}.")
     answers = tuple(f" {number}" for number in numbers)
     framed = _framed(rng, problem.question(rng.randrange(6)), opening)

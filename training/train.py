@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from training import checkpoint
+from training import checkpoint, outliers
 from training import tokenizer as tokenizing
 from training.stream import stream
 
@@ -25,7 +25,7 @@ LOG = logging.getLogger("training")
 class Plan:
     """How long and how fast to learn."""
 
-    steps: int = 4_000
+    steps: int = 4_500
     tokens: int = 1_024
     rate: float = 2e-3
     warm_up: int = 100
@@ -69,6 +69,7 @@ def train(plan: Plan, out: Path, checkpoints: Path, every: int) -> None:
             LOG.info("step %d loss %.4f, %.0f tokens a second", step, loss.item(), speed)
         if (step + 1) % every == 0:
             checkpoint.write(model, checkpoints)
+    outliers.add(model, plan.seed)
     checkpoint.write(model, out)
     LOG.info("%.0f seconds", time.monotonic() - begun)
 

@@ -34,7 +34,7 @@ def _chat(asked: str, answer: str) -> Document:
 
 
 def _any_fact(rng: Random) -> Fact:
-    if rng.random() < 0.06:
+    if rng.random() < 0.12:
         return world().facts[rng.choice(world().towns), rng.choice(TOWN_TOPICS)]
     return world().facts[rng.choice(world().people), rng.choice(PERSON_TOPICS)]
 
