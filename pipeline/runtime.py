@@ -37,7 +37,7 @@ def setup() -> None:
     """Plain log lines on stderr; telemetry of every dependency off, unless the user set it."""
     logging.basicConfig(level=os.environ.get("PHI_DEPLOY_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     logging.getLogger("pipeline").setLevel(os.environ.get("PHI_DEPLOY_LOG", "INFO"))
-    for noisy in ("httpx", "urllib3", "matplotlib", "nncf", "onnxruntime", "onnx_ir", "onnxscript", "root"):
+    for noisy in ("httpx", "urllib3", "matplotlib", "onnxruntime", "onnx_ir", "onnxscript", "root"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

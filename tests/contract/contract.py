@@ -20,6 +20,7 @@ from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
 from pipeline.recipes import parse_recipe
 from pipeline.registry import load_backend
+from pipeline.runtime import setup
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
@@ -81,6 +82,7 @@ class BackendContract:
 
     @pytest.fixture(scope="class")
     def workshop(self, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+        setup()  # as every stage does before it touches a tool
         root = tmp_path_factory.mktemp(self.name)
         folder = write_checkpoint(root / "model")
         conf = yaml.safe_load((ROOT / "conf" / "backend" / f"{self.name}.yaml").read_text(encoding="utf-8"))
