@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support.project import Project, make_project
 
@@ -19,9 +20,14 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The smoke suite on a one-layer random model after a whole `dvc repro`. Copy it before changing it."""
-    made = make_project(tmp_path_factory.mktemp("finished") / "project")
-    made.compose()
-    made.repro()
+    shared = tmp_path_factory.getbasetemp().parent  # of all of pytest-xdist's workers: one of them runs it
+    made = Project(shared / "finished")
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished.done").exists():
+            make_project(made.root)
+            made.compose()
+            made.repro()
+            (shared / "finished.done").touch()
     return made
 
 

@@ -11,7 +11,8 @@ import yaml
 from pipeline.registry import BACKENDS
 from tests.support.tiny import ROOT
 
-# What a stage runs through, without a say in the result: names, paths, errors, how files are written, logging.
+# What a stage runs through, without a say in the result: names, paths, errors, how files are written,
+# logging; and recipes.py, whose product reaches the stages as params.
 NEUTRAL = {
     "pipeline",
     "pipeline.backends",
@@ -22,6 +23,7 @@ NEUTRAL = {
     "pipeline.metrics",
     "pipeline.outcome",
     "pipeline.params",
+    "pipeline.recipes",
     "pipeline.registry",
     "pipeline.runtime",
     "pipeline.steps",
