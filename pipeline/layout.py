@@ -6,6 +6,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 ARTIFACTS = Path("artifacts")
 PACKAGES = Path("packages")
 REPORTS = Path("reports")

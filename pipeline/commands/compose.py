@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from pipeline import layout
 
@@ -32,6 +33,29 @@ def run(arguments: argparse.Namespace) -> int:
     if text != old:
         write_text(path, text)
     said = "is unchanged" if text == old else "written"
+    _set_aside_broken_lock(project_root() / layout.LOCK)
     plan = config.plan
     sys.stdout.write(f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n")
     return 0
+
+
+def _set_aside_broken_lock(path: Path) -> None:
+    """DVC writes dvc.lock in place: a kill may leave half of it. Its run cache knows the results without it."""
+    if not path.is_file() or _whole(path.read_text(encoding="utf-8", errors="replace")):
+        return
+    aside = path.with_name(f"{path.name}.broken")
+    path.replace(aside)
+    sys.stderr.write(f"warning: {path.name} was cut off and is now {aside.name}; DVC takes results from its cache\n")
+
+
+def _whole(text: str) -> bool:
+    import yaml
+
+    try:
+        stages = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506 (a safe loader)
+        entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, ())]
+        return all(isinstance(stage["cmd"], str) for stage in stages.values()) and all(
+            isinstance(entry["path"], str) and entry.get("hash", "md5") == "md5" for entry in entries
+        )
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False

@@ -25,7 +25,7 @@ def test_every_cell_is_ok_and_every_figure_there(finished: Project) -> None:
     assert fp32["kl_nats_mean"] < 1e-6 < int4["kl_nats_mean"]
     assert fp32["top1_agreement"] == 1.0
     assert int4["size_bytes"] < fp32["size_bytes"] * 0.6  # the embedding stays in fp32
-    assert 4 < int4["bits_per_weight"] < 8 < fp32["bits_per_weight"] <= 32.1
+    assert 4 < int4["bits_per_weight"] < 20 < fp32["bits_per_weight"] <= 32.1
 
 
 def test_a_second_run_runs_guard_and_track_alone(copy: Project) -> None:
@@ -199,6 +199,17 @@ def test_a_run_killed_at_any_moment_finishes_the_next_time(copy: Project, stage:
     time.sleep(0.7)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    copy.compose()  # sets a half-written dvc.lock aside
     copy.repro()
     assert {record["status"] for record in copy.json("reports/cells.json")} == {"ok"}
     assert not list(copy.root.glob("artifacts/*/.*.partial")) and not list(copy.root.glob("packages/.*.partial"))
+
+
+def test_a_lock_file_cut_off_by_a_kill_costs_no_work(copy: Project) -> None:
+    lock = copy.root / "dvc.lock"
+    whole = lock.read_text(encoding="utf-8")
+    lock.write_text(whole[: whole.rindex("path:") + 5], encoding="utf-8")
+    copy.compose()
+    assert not lock.exists()
+    assert set(copy.repro()) == {"guard", "track"}
+    assert lock.exists()
