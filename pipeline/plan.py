@@ -101,6 +101,12 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
     if recipe.form not in c.backend_conf["forms"]:
         known = ", ".join(c.backend_conf["forms"])
         raise ConfigError(f"recipe form '{recipe.form}' is none of {known}", where=f"backend.{c.backend}")
+    if needs_calibration(recipe) and not config["evaluate"]["calibration"]:
+        raise ConfigError(
+            f"recipe '{recipe.name}' of {c.backend} needs calibration data",
+            where=cell,
+            hint="set evaluate.calibration to a text file",
+        )
     export = "_".join((c.model, c.backend, recipe.form))
     build = "_".join((c.model, c.precision, c.backend))
     plan["models"].setdefault(c.model, _model(c.model, config))

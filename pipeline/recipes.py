@@ -40,6 +40,8 @@ WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
     "scale_estimation": (bool, None),
     "gptq": (bool, None),
     "lora_correction": (bool, None),
+    "all_layers": (bool, None),
+    "smooth_quant": (bool, None),
 }
 
 # method -> the words it takes
@@ -58,26 +60,40 @@ METHODS: dict[str, frozenset[str]] = {
             "scale_estimation",
             "gptq",
             "lora_correction",
+            "all_layers",
             "calibration_windows",
         }
     ),
+    "nncf-ptq": frozenset({"bits", "smooth_quant", "calibration_windows"}),
 }
+CALIBRATED = frozenset({"static", "nncf-ptq"})
 
 WEIGHT_ERROR = "weight_quantization_error"  # the metric that needs no data
 DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction"})
+GROUPED = ("int4_sym", "int4_asym", "nf4", "mxfp4")  # NNCF's modes that take a group size and a ratio
+MXFP4_GROUP = 32  # the format's own (OCP Microscaling Formats 1.0)
 
 
-def parse_recipe(name: str, family: Family, raw: Mapping[str, Any], where: str) -> Recipe:
-    """A checked recipe from a backend's YAML. Raises ConfigError that lists everything wrong at once."""
-    method, form = raw.get("method"), raw.get("form")
-    if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}", where=where, hint=suggest(str(method), METHODS))
+def parse_recipe(
+    name: str, family: Family, raw: Mapping[str, Any], where: str, methods: Mapping[str, Any] | None = None
+) -> Recipe:
+    """A checked recipe from a backend's YAML. Raises ConfigError that lists everything wrong at once.
+
+    `methods` is what the backend has: each with the words of it that its tool lacks.
+    """
+    method, form = str(raw.get("method")), raw.get("form")
+    known = METHODS if methods is None else [word for word in METHODS if word in methods]
+    if method not in known:
+        raise ConfigError(f"unknown method '{method}'", where=where, hint=suggest(method, known))
     if not isinstance(form, str):
         raise ConfigError("a recipe needs `form: <the backend's input form>`", where=where)
     settings: dict[str, Any] = {
         word: value for word, value in raw.items() if word not in ("method", "form") and value is not None
     }
     problems = [problem for word, value in settings.items() if (problem := _problem(method, word, value))]
+    lacking = (methods or {}).get(method, ())
+    problems += [f"this backend's {method} has no '{word}'" for word in settings if word in lacking]
+    problems += _of_the_mode(settings)
     if problems:
         raise ConfigError("; ".join(problems), where=where)
     return Recipe(name, family, method, form, settings)
@@ -99,9 +115,23 @@ def _problem(method: str, word: str, value: Any) -> str | None:
     return None
 
 
+def _of_the_mode(settings: Mapping[str, Any]) -> list[str]:
+    """What NNCF's mode does not take."""
+    mode = settings.get("mode")
+    if mode is None:
+        return []
+    problems = []
+    if mode not in GROUPED:
+        words = ("group_size", "ratio", "sensitivity_metric", "all_layers", *sorted(DATA_AWARE))
+        problems += [f"mode {mode} takes no '{word}'" for word in words if settings.get(word)]
+    if mode == "mxfp4" and settings.get("group_size") != MXFP4_GROUP:
+        problems.append(f"mode mxfp4 has group_size {MXFP4_GROUP}")
+    return problems
+
+
 def needs_calibration(recipe: Recipe) -> bool:
     """Whether the recipe reads the calibration split (and so depends on it)."""
     settings = dict(recipe.settings)
-    if recipe.method == "static" or any(settings.get(word) for word in DATA_AWARE):
+    if recipe.method in CALIBRATED or any(settings.get(word) for word in DATA_AWARE):
         return True
     return str(settings.get("sensitivity_metric", WEIGHT_ERROR)) != WEIGHT_ERROR

@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError, suggest
 
 BACKENDS = {
     "onnxruntime": "pipeline.backends.onnxruntime.backend:OnnxRuntimeBackend",
+    "openvino": "pipeline.backends.openvino.backend:OpenVinoBackend",
 }
 
 

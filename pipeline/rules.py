@@ -34,7 +34,7 @@ class Combination:
         if raw is None:
             return None
         where = f"backend.{self.backend}.recipes.{self.family}.{self.recipe_name}"
-        return parse_recipe(self.recipe_name, Family(self.family), raw, where)
+        return parse_recipe(self.recipe_name, Family(self.family), raw, where, self.backend_conf["methods"])
 
 
 def backend_knows_architecture(c: Combination) -> str | None:

@@ -41,6 +41,8 @@ def setup() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # OpenVINO's converter reports its use unless this package is missing; it knows no other switch.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not importable
 
 
 def run_stage(stage: str, key: str, work: Callable[[], str | None]) -> int:

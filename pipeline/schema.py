@@ -40,6 +40,7 @@ class BackendConf:
     install: str = ""
     architectures: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    methods: dict[str, list[str]] = field(default_factory=dict)
     forms: dict[str, dict[str, Any]] = field(default_factory=dict)
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 

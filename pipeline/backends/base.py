@@ -24,7 +24,10 @@ class Calibration:
 
 
 class LogitsSession(Protocol):
-    """The artifact itself, teacher-forced."""
+    """The artifact itself, teacher-forced. `settings` are the runtime's precision settings, for the record."""
+
+    @property
+    def settings(self) -> Mapping[str, str]: ...
 
     def logits(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits float32 [batch, length, vocab] of token ids int64 [batch, length], from an empty cache."""
@@ -35,6 +38,7 @@ class Backend(Protocol):
     """Convert → quantize → logits → package. Methods write into `out`, an empty folder, and nowhere else."""
 
     name: str
+    has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""
@@ -46,8 +50,12 @@ class Backend(Protocol):
         """Write the build: an export under a recipe. Method `none` passes the export on."""
         ...
 
-    def open(self, build: Path) -> AbstractContextManager[LogitsSession]:
-        """The build, ready for teacher-forced evaluation on this machine's CPU."""
+    def open(self, build: Path, default_mode: bool = False) -> AbstractContextManager[LogitsSession]:
+        """The build, ready for teacher-forced evaluation on this machine's CPU.
+
+        Accuracy mode says what the weights are worth: everything else is computed in fp32 where the runtime can.
+        `default_mode` is what users get, where the two differ (`has_default_mode`).
+        """
         ...
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:

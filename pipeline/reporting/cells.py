@@ -12,7 +12,16 @@ from pipeline.files import read_json
 from pipeline.reporting.outcomes import Step, first_failure, steps_of
 from pipeline.types import JSON, Status
 
-QUALITY = ("perplexity", "kl_nats_mean", "top1_agreement", "task_accuracy", "evaluated_tokens")
+QUALITY = (
+    "perplexity",
+    "kl_nats_mean",
+    "top1_agreement",
+    "perplexity_default_mode",
+    "kl_nats_mean_default_mode",
+    "top1_agreement_default_mode",
+    "task_accuracy",
+    "evaluated_tokens",
+)
 SIZE = ("size_bytes", "bits_per_weight")
 SPEED = (
     "load_s",

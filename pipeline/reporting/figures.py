@@ -54,6 +54,7 @@ COLUMNS = (
     Column("bits_per_weight", "bits/w", lambda value: f"{value:.2f}"),
     Column("perplexity", "ppl", _perplexity),
     Column("kl_nats_mean", "KL nats", divergence),
+    Column("kl_nats_mean_default_mode", "KL default", divergence),
     Column("top1_agreement", "top-1 %", lambda value: f"{100 * value:.2f}"),
     Column("task_accuracy", "acc %", lambda value: f"{100 * value:.1f}"),
     Column("decode_tokens_per_s", "tok/s", _rate, speed=True),

@@ -23,6 +23,7 @@ from pipeline.types import JSON, Status
 
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 PROMPT_TOKENS = 32
+IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 
 
 def evaluate(key: str, entry: JSON) -> str | None:
@@ -36,15 +37,28 @@ def evaluate(key: str, entry: JSON) -> str | None:
     questions = [Question.from_json(raw) for raw in read_json(source / layout.QUESTIONS)]
     summary = read_json(source / layout.SUMMARY)
     report = progress(f"evaluate@{key}")
-    steps = len(ids) + len(questions)
-    with load_backend(entry["backend"]).open(build) as session:
-        sums = _windows(ids, source / layout.HIDDEN, lm_head(Path(entry["weights"])), session.logits, report, steps)
+    backend = load_backend(entry["backend"])
+    head, hidden = lm_head(Path(entry["weights"])), source / layout.HIDDEN
+    steps = len(ids) * (2 if backend.has_default_mode else 1) + len(questions)
+    with backend.open(build) as session:
+        precision = {"accuracy": dict(session.settings)}
+        sums = _windows(ids, hidden, head, session.logits, lambda done: report(done, steps))
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(choice_scores(question, session.logits))
             report(number, steps)
         decode = _decode(entry, build, ids, summary["decode_prompts"], session.logits)
-    metrics = {**totals(sums), "task_accuracy": accuracy(questions, scores) if questions else None}
+    users = sums  # what users get, where that is something else
+    if backend.has_default_mode:
+        with backend.open(build, default_mode=True) as session:
+            precision["default"] = dict(session.settings)
+            first = len(ids) + len(questions)
+            users = _windows(ids, hidden, head, session.logits, lambda done: report(first + done, steps))
+    metrics = {
+        **totals(sums),
+        **{f"{name}_default_mode": value for name, value in totals(users).items() if name in IN_DEFAULT_MODE},
+        "task_accuracy": accuracy(questions, scores) if questions else None,
+    }
     write_json(
         layout.evaluation(key),
         {
@@ -54,6 +68,7 @@ def evaluate(key: str, entry: JSON) -> str | None:
             "reasons": {} if questions else {"task_accuracy": "no questions are configured (evaluate.questions)"},
             "reference": {name: summary[name] for name in ("perplexity", "task_accuracy")},
             "windows": per_window(sums),
+            "computed_in": precision,
             "decode": decode,
         },
     )
@@ -72,14 +87,13 @@ def _windows(
     hidden_file: Path,
     head: NDArray[np.float32],
     logits: Logits,
-    report: Callable[[int, int], None],
-    steps: int,
+    report: Callable[[int], None],
 ) -> list[WindowSums]:
     hidden = np.load(hidden_file, mmap_mode="r")
     sums = []
     for row, window in enumerate(ids):
         sums.append(score_window(window, logits(window[None, :])[0], hidden[row], head))
-        report(row + 1, steps)
+        report(row + 1)
     return sums
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import layout
-from pipeline.checkpoint import INDEX, shard_names
-from pipeline.errors import CheckpointError
 from pipeline.files import fresh_folder, read_json, require_space, write_json
+from pipeline.loading import load_model
 from pipeline.metrics.divergence import log_softmax
 from pipeline.metrics.questions import accuracy, choice_scores, read_questions
 from pipeline.runtime import progress
@@ -32,7 +31,7 @@ def reference(key: str, entry: JSON) -> None:
     import torch
 
     torch.manual_seed(settings["seed"])
-    model = _load(source, Path(entry["weights"]), settings["trust_remote_code"])
+    model = load_model(source, Path(entry["weights"]), "float32", settings["trust_remote_code"])
     report = progress(f"reference@{key}")
     with fresh_folder(layout.reference(key)) as out, torch.inference_mode():
         np.save(out / layout.IDS, ids)
@@ -65,32 +64,3 @@ def reference(key: str, entry: JSON) -> None:
                 "decode_prompts": settings["decode_prompts"],
             },
         )
-
-
-def _load(folder: Path, weights: Path, trust_remote_code: bool):  # type: ignore[no-untyped-def]  # a torch module
-    """The checkpoint as transformers loads it, in fp32, from the canonical config and the shards."""
-    import tempfile
-
-    from transformers import AutoModelForCausalLM
-
-    from pipeline.files import link_or_copy
-
-    with tempfile.TemporaryDirectory(prefix="phi-deploy-") as joined:
-        for path in folder.iterdir():
-            if path.suffix in (".json", ".py"):
-                link_or_copy(path, Path(joined) / path.name)
-        names = shard_names(weights)
-        for name in [*names, *([INDEX] if len(names) > 1 else [])]:
-            if not (Path(joined) / name).exists():
-                link_or_copy(weights / name, Path(joined) / name)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                joined,
-                dtype="float32",
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"transformers cannot load it: {error}", where=str(weights)) from error
-        return model.eval()

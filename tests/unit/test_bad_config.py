@@ -20,7 +20,7 @@ CASES = {
     "wrong type": (["evaluate.window=many"], "evaluate.window.*many|many.*Integer"),
     "empty matrix": (["precision=[]"], "the matrix is empty: no precision is selected"),
     "everything excluded": (
-        ["precision=[int4]", "backend.onnxruntime.recipes.int4.default.group_size=96"],
+        ["precision=[int4]", "backend=[onnxruntime]", "backend.onnxruntime.recipes.int4.default.group_size=96"],
         "every cell of the matrix is excluded.*group size 96 does not divide hidden_size 256",
     ),
     "a recipe's unknown option": (
@@ -28,6 +28,19 @@ CASES = {
         "backend.onnxruntime.recipes.int4.default.*takes no 'blok_size'",
     ),
     "a recipe's bad value": (["backend.onnxruntime.recipes.int4.default.bits=7"], "bits: 7.*none of 2, 3, 4"),
+    "a group size that divides nothing": (
+        ["precision=[int4]", "backend=[openvino]", "backend.openvino.recipes.int4.default.group_size=96"],
+        "group size 96 does not divide hidden_size 256",
+    ),
+    "a recipe that the backend's tool lacks": (
+        ["precision=[int4-nncf]", "+backend.onnxruntime.recipes.int4.nncf.gptq=true"],
+        "onnxruntime.recipes.int4.nncf.*this backend's nncf has no 'gptq'",
+    ),
+    "a method of another backend": (
+        ["backend.openvino.recipes.int4.default.method=weight-only"],
+        "openvino.recipes.int4.default.*unknown method 'weight-only'",
+    ),
+    "calibration without data": (["evaluate.calibration=''"], "recipe 'default' of openvino needs calibration data"),
     "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
     "missing text": (["evaluate.text=gone.txt"], "evaluate.text: there is no file gone.txt"),

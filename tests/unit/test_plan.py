@@ -12,7 +12,7 @@ from tests.support.project import Project
 from tests.support.tiny import ROOT
 
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "onnxruntime_genai", "nncf", "mlflow", "numpy", "dvc"}
-LOCAL = ("model=[local]", "model.local.path=models/tiny")
+LOCAL = ("model=[local]", "model.local.path=models/tiny", "backend=[onnxruntime]")
 
 
 def plan(project: Project, *overrides: str) -> dict:
@@ -50,7 +50,7 @@ def test_only_data_aware_recipes_depend_on_the_calibration_text(project: Project
 
 
 def test_a_hub_model_is_planned_without_network_or_files(project: Project) -> None:
-    done = project.pipeline("plan", "--json", "model=[phi-3.5-mini]", "precision=[int4]")
+    done = project.pipeline("plan", "--json", "model=[phi-3.5-mini]", "precision=[int4]", "backend=[onnxruntime]")
     made = json.loads(done.stdout)
     assert list(made["cells"]) == ["phi-3-5-mini_int4_onnxruntime_cpu"]
 

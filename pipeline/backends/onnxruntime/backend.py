@@ -16,6 +16,7 @@ class OnnxRuntimeBackend:
     """See `pipeline.backends.base.Backend`."""
 
     name = "onnxruntime"
+    has_default_mode = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime.convert import convert
@@ -44,7 +45,7 @@ class OnnxRuntimeBackend:
         return graph.statistics(out)
 
     @contextmanager
-    def open(self, build: Path) -> Iterator[LogitsSession]:
+    def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
         from pipeline.backends.onnxruntime.session import OnnxSession
 
         yield OnnxSession(build)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
 from pipeline.errors import ToolError
-from pipeline.files import link_or_copy
+from pipeline.loading import joined
 from pipeline.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -30,11 +30,10 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
     """
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
     said = io.StringIO()
-    with tempfile.TemporaryDirectory(prefix="phi-deploy-") as folder:
-        _assemble(checkpoint, Path(folder))
+    with joined(checkpoint.folder, checkpoint.weights) as folder:
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                _build(folder, str(out), form)
+                _build(str(folder), str(out), form)
         except Exception as error:  # the builder raises whatever its libraries raise
             log.debug("%s", said.getvalue())
             raise ToolError(
@@ -49,15 +48,6 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         (out / name).unlink(missing_ok=True)
     copy_side_files(checkpoint.folder, out)
     _write_config(checkpoint, out)
-
-
-def _assemble(checkpoint: Checkpoint, folder: Path) -> None:
-    """Canonical config and tokenizer beside the shards, as links."""
-    for path in checkpoint.folder.iterdir():
-        if path.suffix != ".safetensors":
-            link_or_copy(path, folder / path.name)
-    for path in checkpoint.weights.glob("*.safetensors*"):
-        link_or_copy(path, folder / path.name)
 
 
 def _build(source: str, out: str, form: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 class OnnxSession:
     """A decoder that is fed from an empty or a given past."""
+
+    settings: Mapping[str, str] = {}
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
