@@ -7,7 +7,7 @@ VENV := .venv
 RUN := source $(VENV)/bin/activate &&
 TORCH := torch==2.13.0
 
-.PHONY: install repro test test-slow lint lock clean-env
+.PHONY: install install-llamacpp repro test test-slow lint lock clean-env
 
 install: $(VENV)/.installed
 
@@ -18,8 +18,20 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(RUN) python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
 	$(RUN) python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	-@$(MAKE) --no-print-directory install-llamacpp
 	$(RUN) python -m compileall -q pipeline stages
 	touch $@
+
+# llama.cpp is compiled, once: pip keeps the wheel. It must run on other machines, so nothing is tuned to this one.
+LLAMACPP_FLAGS := -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_CURL=OFF
+ifneq (,$(filter x86_64 amd64 AMD64,$(shell uname -m)))
+LLAMACPP_FLAGS += -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON
+endif
+install-llamacpp:
+	@echo "compiling llama.cpp, some minutes the first time; without it its cells are skipped"
+	@$(RUN) CMAKE_ARGS="$(LLAMACPP_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(getconf _NPROCESSORS_ONLN)} \
+	  python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-llamacpp.lock \
+	  || { echo "llama.cpp was not compiled (a C++ compiler and the package index are needed): its cells are skipped"; exit 1; }
 
 repro: install
 	@$(RUN) python -m pipeline compose $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES)

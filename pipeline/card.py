@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.types import JSON
 
 LIBRARIES = {"onnxruntime": "onnxruntime-genai", "openvino": "openvino", "llamacpp": "llama.cpp", "mlx": "mlx"}
-BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit", "int8": "8-bit", "int4": "4-bit"}
+BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # the hub's identifiers among the licences that language models have; others need license_name
 LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "llama3", "unknown")
@@ -98,7 +98,14 @@ def _base_model(manifest: Mapping[str, Any]) -> str | None:
 
 
 def _tags(cell: Mapping[str, Any]) -> list[str]:
-    words = ["phi3", "conversational", cell["backend"], cell["target"], cell["family"], BITS.get(cell["family"], "")]
+    words = [
+        "phi3",
+        "conversational",
+        cell["backend"],
+        cell["target"],
+        cell["family"],
+        BITS.get(cell["family"]) or f"{cell['family'][3:]}-bit",
+    ]
     if cell["backend"] == "onnxruntime":
         words.append("onnx")
     if cell["backend"] == "llamacpp":
@@ -160,7 +167,7 @@ def _quantization(manifest: Mapping[str, Any]) -> str:
     if stats.get("operators"):
         lines.append(f"- {stats['operators']} quantized operators, counted in the file")
     for name, bits in sorted((stats.get("kept") or {}).items()):
-        lines.append(f"- `{name}` is kept at {bits} bits" if isinstance(bits, int) else f"- `{name}`: {_plain(bits)}")
+        lines.append(f"- `{name}` is kept at {bits} bits" if isinstance(bits, int) else f"- `{name}` is {_plain(bits)}")
     return "## Weights\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 

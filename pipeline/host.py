@@ -25,10 +25,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-def tool_facts(requires: Mapping[str, str]) -> JSON:
-    """{usable, reason, versions} of one backend's tools: missing ones make its cells skipped.
+def tool_facts(requires: Mapping[str, str], install: str = "make install") -> JSON:
+    """{usable, reason, missing, versions} of one backend's tools: missing ones make its cells skipped.
 
-    A version other than the required one is listed under `wrong`.
+    A version other than the required one is listed under `wrong`; `install` is the command that helps.
     """
     versions = {name: installed(name) for name in sorted(requires)}
     missing = [name for name, version in versions.items() if version is None]
@@ -37,8 +37,15 @@ def tool_facts(requires: Mapping[str, str]) -> JSON:
         for name, version in versions.items()
         if version is not None and version != requires[name]
     }
-    reason = f"not installed: {', '.join(missing)}" if missing else ""
-    return {"usable": not missing, "reason": reason, "versions": versions, "wrong": wrong}
+    reason = f"not installed: {', '.join(missing)}; run: {install}" if missing else ""
+    return {
+        "usable": not missing,
+        "reason": reason,
+        "missing": missing,
+        "versions": versions,
+        "wrong": wrong,
+        "install": install,
+    }
 
 
 def machine_facts() -> JSON:

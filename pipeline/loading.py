@@ -17,7 +17,8 @@ from pipeline.files import link_or_copy
 def joined(folder: Path, weights: Path) -> Iterator[Path]:
     """A temporary folder with everything a Hugging Face tool looks for; files are links where links can be had."""
     with tempfile.TemporaryDirectory(prefix="phi-deploy-") as temporary:
-        place = Path(temporary)
+        place = Path(temporary) / folder.name  # tools read a model's name from it
+        place.mkdir()
         for path in folder.iterdir():
             if path.is_file() and path.suffix != ".safetensors":
                 link_or_copy(path, place / path.name)

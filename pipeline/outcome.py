@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline import layout
@@ -25,9 +26,12 @@ def why_skipped(*artifacts: Path) -> str | None:
     return None
 
 
-def why_unusable(backend: str) -> str | None:
-    """Why this machine cannot run a backend, by guard's facts. Raises ToolError for a wrong version."""
+def why_unusable(backend: str, without: Collection[str] = ()) -> str | None:
+    """Why this machine cannot run a backend, by guard's facts; tools in `without` are not needed for the work.
+
+    Raises ToolError for a wrong version.
+    """
     facts = read_json(layout.host(backend))
     for tool, wrong in facts["wrong"].items():
-        raise ToolError(f"{tool}: {wrong}", where=f"backend {backend}", hint="run: make install")
-    return None if facts["usable"] else str(facts["reason"])
+        raise ToolError(f"{tool}: {wrong}", where=f"backend {backend}", hint=f"run: {facts['install']}")
+    return str(facts["reason"]) if set(facts["missing"]) - set(without) else None

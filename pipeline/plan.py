@@ -118,13 +118,22 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
             "backend": c.backend,
             "weights": weights,
             "convert": {
-                "form": dict(c.backend_conf["forms"][recipe.form]),
+                "form": _form(c, recipe),
                 "requires": dict(c.backend_conf["requires"]),
+                "without": list(c.backend_conf["converts_without"]),
             },
         },
     )
     plan["builds"].setdefault(build, _build(c, recipe, export, weights, config))
     plan["cells"][cell] = _cell(c, recipe, build, config)
+
+
+def _form(c: Combination, recipe: Recipe) -> JSON:
+    """The input form, with the tool's checkout where the user has one. Raises ConfigError for a missing one."""
+    root = c.backend_conf["root"]
+    if root and not Path(root).is_dir():
+        raise ConfigError("there is no such folder", where=f"backend.{c.backend}.root {root}")
+    return {**c.backend_conf["forms"][recipe.form], **({"root": root} if root else {})}
 
 
 def _model(name: str, config: Mapping[str, Any]) -> JSON:
@@ -159,6 +168,10 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
     if needs_calibration(recipe):
         calibration = evaluate["calibration"]
         quantize["calibration"] = {"text": calibration, "window": evaluate["window"]}
+    elif recipe.settings.get("imatrix"):
+        calibration = recipe.settings["imatrix"]
+        if not Path(calibration).is_file():
+            raise ConfigError(f"there is no file {calibration}", where=f"recipe {recipe.name} of {c.backend}, imatrix")
     return {
         "model": c.model,
         "backend": c.backend,
@@ -180,6 +193,7 @@ def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any])
             "precision": c.precision,
             "family": str(c.family),
             "recipe": recipe.name,
+            "shown": _shown(c, recipe),
             "target": c.target,
             "license": model["license"],
             "source": model["repo"] or Path(model["path"]).name,
@@ -187,3 +201,12 @@ def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any])
         },
         "benchmark": {**config["benchmark"], "device": c.target_conf["device"]},
     }
+
+
+def _shown(c: Combination, recipe: Recipe) -> str:
+    """What people call the precision: Q4_K_M where GGUF has such a name."""
+    kind = recipe.settings.get("type")
+    if not kind:
+        return c.precision
+    name = f"{kind} imatrix" if recipe.settings.get("imatrix") else str(kind)
+    return f"{c.precision} {name}" if recipe.name == "default" else name

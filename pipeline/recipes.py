@@ -42,6 +42,14 @@ WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
     "lora_correction": (bool, None),
     "all_layers": (bool, None),
     "smooth_quant": (bool, None),
+    # llama.cpp: a mixture of GGUF types, and the file of an importance matrix (`calibration`: made from that split)
+    "type": (
+        str,
+        ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_0", "Q4_1", "IQ4_NL", "IQ4_XS")
+        + ("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"),
+    ),
+    "imatrix": (str, None),
+    "allow_fallback": (bool, None),
 }
 
 # method -> the words it takes
@@ -65,6 +73,7 @@ METHODS: dict[str, frozenset[str]] = {
         }
     ),
     "nncf-ptq": frozenset({"bits", "smooth_quant", "calibration_windows"}),
+    "gguf": frozenset({"type", "imatrix", "allow_fallback", "calibration_windows"}),
 }
 CALIBRATED = frozenset({"static", "nncf-ptq"})
 
@@ -132,6 +141,8 @@ def _of_the_mode(settings: Mapping[str, Any]) -> list[str]:
 def needs_calibration(recipe: Recipe) -> bool:
     """Whether the recipe reads the calibration split (and so depends on it)."""
     settings = dict(recipe.settings)
+    if settings.get("imatrix") == "calibration":
+        return True
     if recipe.method in CALIBRATED or any(settings.get(word) for word in DATA_AWARE):
         return True
     return str(settings.get("sensitivity_metric", WEIGHT_ERROR)) != WEIGHT_ERROR

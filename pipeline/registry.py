@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError, suggest
 BACKENDS = {
     "onnxruntime": "pipeline.backends.onnxruntime.backend:OnnxRuntimeBackend",
     "openvino": "pipeline.backends.openvino.backend:OpenVinoBackend",
+    "llamacpp": "pipeline.backends.llamacpp.backend:LlamaCppBackend",
 }
 
 

@@ -11,7 +11,19 @@ from pipeline.errors import suggest
 from pipeline.recipes import parse_recipe
 from pipeline.types import Family, Recipe
 
-BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.5, "int4": 4.5}  # per weight, scales included
+BITS = {  # per weight, scales included
+    "fp32": 32,
+    "fp16": 16,
+    "bf16": 16,
+    "int8": 8.5,
+    "int6": 6.6,
+    "int5": 5.7,
+    "int4": 4.7,
+    "int3": 3.9,
+    "int2": 3.0,
+}
+BLOCK = {"Q8_0": 32, "Q5_0": 32, "Q4_0": 32, "Q4_1": 32, "IQ4_NL": 32}  # values per scale; all other GGUF types: 256
+FALLBACK = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0", "IQ4_X": "IQ4_NL"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,25 @@ def group_size_divides(c: Combination) -> str | None:
     return None
 
 
+def rows_hold_the_type(c: Combination) -> str | None:
+    """GGUF's K-quants come in blocks of 256 values of a row; llama.cpp quietly takes another type for other rows."""
+    recipe = c.recipe()
+    kind = recipe.settings.get("type") if recipe else None
+    if recipe is None or kind is None or recipe.settings.get("allow_fallback"):
+        return None
+    block = BLOCK.get(kind, 256)
+    for name in ("hidden_size", "intermediate_size"):
+        channels = getattr(c.dimensions, name)
+        if channels % block:
+            instead = FALLBACK.get(kind[:4] if not kind.startswith("IQ") else kind[:5], "F16")
+            instead = instead if block > 32 and channels % 32 == 0 else "F16"
+            return (
+                f"{kind} needs rows of a multiple of {block}, {name} is {channels}; llama.cpp would take {instead} "
+                "there (allow_fallback: true in the recipe accepts it)"
+            )
+    return None
+
+
 RULES: tuple[Callable[[Combination], str | None], ...] = (
     backend_knows_architecture,
     backend_has_recipe,
@@ -90,6 +121,7 @@ RULES: tuple[Callable[[Combination], str | None], ...] = (
     target_takes_precision,
     target_holds_model,
     group_size_divides,
+    rows_hold_the_type,
 )
 
 

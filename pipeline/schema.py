@@ -37,7 +37,9 @@ class BackendConf:
     """What a backend can do: read by planning, without importing the backend."""
 
     requires: dict[str, str] = field(default_factory=dict)
+    converts_without: list[str] = field(default_factory=list)
     install: str = ""
+    root: str = ""
     architectures: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     methods: dict[str, list[str]] = field(default_factory=dict)

@@ -18,7 +18,11 @@ class Family(StrEnum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT6 = "int6"
+    INT5 = "int5"
     INT4 = "int4"
+    INT3 = "int3"
+    INT2 = "int2"
 
 
 class Status(StrEnum):

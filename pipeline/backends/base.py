@@ -76,7 +76,8 @@ class RuntimeRequest:
     answers {"tokens": [[...], ...]}.
     task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
     `threads` threads; answers {"load_s": float, "ttft_ms": [...], "prefill_tokens_per_s": [...],
-    "decode_tokens_per_s": [...]}, one entry per counted run.
+    "decode_tokens_per_s": [...]}, one entry per counted run, and may add
+    "extra": {<metric>: [...]}, what users of that runtime are used to.
     """
 
     task: str

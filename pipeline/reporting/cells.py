@@ -59,6 +59,7 @@ def _cell_record(cell: str, plan: Mapping[str, Any], root: Path) -> JSON:
         "model": entry["model"],
         "precision": package["family"],
         "option": package["precision"],
+        "shown": package["shown"],
         "backend": entry["backend"],
         "target": package["target"],
         "recipe": package["recipe"],
@@ -66,6 +67,7 @@ def _cell_record(cell: str, plan: Mapping[str, Any], root: Path) -> JSON:
         "reason": reason,
         "metrics": metrics,
         "reasons": reasons,
+        "extra": outcomes["benchmark"].get("extra") or {},
         "gates": [],
         "package": {key: packaged.get(key) for key in ("path", "size_bytes", "sha256")}
         if packaged["status"] == Status.OK

@@ -21,7 +21,7 @@ DISPENSABLE = (
 def table(records: Sequence[JSON]) -> str:
     """Rows, aligned; an axis with one value is named once above them; reasons stand below."""
     rows = list(records)
-    axes = [axis for axis in AXES if axis == "option" or len({row[axis] for row in rows}) > 1]
+    axes = [axis for axis in AXES if axis == "shown" or len({row[axis] for row in rows}) > 1]
     common = [f"{axis} {rows[0][axis]}" for axis in AXES if rows and axis not in axes]
     columns = list(COLUMNS)
     lines = _cells(rows, axes, columns)

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.types import Status
 
-# what identifies a row, and how it is headed: the precision option names family and recipe
-AXES = {"model": "model", "option": "precision", "backend": "backend", "target": "target"}
+# what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types
+AXES = {"model": "model", "shown": "precision", "backend": "backend", "target": "target"}
 NOISY = "†"
 NONE = "–"
 

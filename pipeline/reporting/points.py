@@ -55,7 +55,7 @@ def points_of(records: Sequence[JSON], picture: Picture) -> list[Point]:
     measured = [
         r for r in records if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean"] is not None
     ]
-    axes = [a for a in AXES if a == "option" or (a != "backend" and len({r[a] for r in measured}) > 1)]
+    axes = [a for a in AXES if a == "shown" or (a != "backend" and len({r[a] for r in measured}) > 1)]
     together: dict[tuple[float, float, str, str], list[JSON]] = {}
     for record in measured:
         x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean"]

@@ -19,7 +19,17 @@ from pipeline.reporting.points import FLOOR, Picture, Point
 # Okabe and Ito's colours, which the colour-blind tell apart as well
 COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "llamacpp": "#009E73", "mlx": "#CC79A7"}
 MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999")
-MARKERS = {"fp32": "o", "fp16": "s", "bf16": "D", "int8": "^", "int4": "v"}
+MARKERS = {
+    "fp32": "o",
+    "fp16": "s",
+    "bf16": "D",
+    "int8": "^",
+    "int6": "<",
+    "int5": ">",
+    "int4": "v",
+    "int3": "p",
+    "int2": "h",
+}
 SIZE = 64.0  # of a marker, in square points
 DPI = 120
 

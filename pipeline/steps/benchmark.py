@@ -39,6 +39,7 @@ def benchmark(key: str, entry: JSON) -> str | None:
             "status": Status.OK,
             "reason": "",
             "metrics": _metrics(answer),
+            "extra": {name: round(median(runs), 2) for name, runs in answer.value.pop("extra", {}).items()},
             "runs": answer.value,
             "threads": count,
             "prompt_tokens": settings["prompt_tokens"],

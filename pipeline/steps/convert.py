@@ -16,7 +16,7 @@ def convert(key: str, entry: JSON) -> str | None:
     """Write artifacts/exports/<key>, or the reason for which it was skipped."""
     checkpoint = open_checkpoint(entry["model"], entry["weights"])
     form = entry["convert"]["form"]
-    skipped = why_unusable(entry["backend"])
+    skipped = why_unusable(entry["backend"], without=entry["convert"]["without"])
     with fresh_folder(layout.export(key)) as out:
         if skipped:
             write_json(out / layout.MANIFEST, {"status": Status.SKIPPED, "reason": skipped})

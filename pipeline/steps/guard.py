@@ -17,9 +17,10 @@ def guard() -> None:
     check_fresh(params)
     required = _required(params)
     for name, requires in required.items():
-        facts = host.tool_facts(requires)
+        install = params["backend"][name]["install"] if name in params["backend"] else "make install"
+        facts = host.tool_facts(requires, install)
         for tool, wrong in facts["wrong"].items():
-            raise ToolError(f"{tool}: {wrong}", where=f"backend {name}", hint="run: make install")
+            raise ToolError(f"{tool}: {wrong}", where=f"backend {name}", hint=f"run: {install}")
         write_json(layout.host(name), facts)
     write_json(layout.host("machine"), host.machine_facts())
     write_text(layout.CHECKED, "params.yaml is what conf/ says\n")

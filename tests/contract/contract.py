@@ -24,7 +24,18 @@ from pipeline.runtime import setup
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
-HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "onnxruntime_genai", "openvino", "nncf", "mlx", "llama_cpp")
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime_genai",
+    "openvino",
+    "nncf",
+    "mlx",
+    "gguf",
+    "llama_cpp",
+)
 
 
 @dataclass

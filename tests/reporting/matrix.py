@@ -45,6 +45,7 @@ class Matrix:
             "build": build,
             "package": {
                 "precision": precision,
+                "shown": precision,
                 "family": precision.partition("-")[0],
                 "recipe": precision.partition("-")[2] or "default",
                 "target": target,

@@ -1,0 +1,61 @@
+"""llama.cpp as a backend: each method's work has a file of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends.base import Calibration, LogitsSession, Progress
+from pipeline.errors import ConfigError, suggest
+from pipeline.types import Checkpoint, QuantizationStats, Recipe
+
+
+class LlamaCppBackend:
+    """See `pipeline.backends.base.Backend`."""
+
+    name = "llamacpp"
+    has_default_mode = True
+
+    def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+        from pipeline.backends.llamacpp.convert import convert
+
+        convert(checkpoint, form, out)
+
+    def quantize(
+        self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
+    ) -> QuantizationStats:
+        from pipeline.backends.llamacpp.contents import statistics
+        from pipeline.backends.llamacpp.files import MODEL, model_file
+        from pipeline.backends.llamacpp.quantize import quantize
+
+        if recipe.method == "none":
+            shutil.copyfile(model_file(export), out / MODEL)
+        elif recipe.method == "gguf":
+            quantize(export, out / MODEL, recipe.settings, calibration, progress)
+        else:
+            known = ("none", "gguf")
+            raise ConfigError(f"llamacpp has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+        return statistics(out)
+
+    @contextmanager
+    def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
+        from pipeline.backends.llamacpp.session import GgufSession
+
+        session = GgufSession(build, default_mode)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
+        from pipeline.backends.llamacpp.package import write_package
+
+        write_package(build, checkpoint, out)
+
+    def run_instruction(self, package_name: str) -> str:
+        from pipeline.backends.llamacpp.package import run_instruction
+
+        return run_instruction(package_name)

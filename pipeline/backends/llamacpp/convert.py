@@ -1,0 +1,61 @@
+"""Checkpoint → GGUF: by llama.cpp's script where the user has a checkout, else by our writer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends.llamacpp.files import MODEL, read_gguf
+from pipeline.errors import ConfigError, ToolError
+from pipeline.loading import joined
+from pipeline.types import Checkpoint
+
+log = logging.getLogger(__name__)
+
+SCRIPT = "convert_hf_to_gguf.py"
+
+
+def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+    """Write model.gguf for `form` {type: F32, F16 or BF16; root: a llama.cpp checkout, or absent}."""
+    if form.get("root"):
+        _by_script(checkpoint, Path(form["root"]), str(form["type"]), out / MODEL)
+    else:
+        from pipeline.backends.llamacpp.writer import write_gguf
+
+        write_gguf(checkpoint, str(form["type"]), out / MODEL)
+    read_gguf(out / MODEL)
+
+
+def general_name(checkpoint: Checkpoint) -> str:
+    """The model's name in the file.
+
+    llama.cpp strips what follows a chat token only in models named phi-3; tokenizer.json says whether it must.
+    """
+    import json
+
+    name = checkpoint.model
+    added = json.loads((checkpoint.folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    strips = any(token.get("rstrip") and token["content"].startswith("<|") for token in added)
+    known = "phi-3" in name.lower() or "phi3" in name.lower()
+    return f"{name} (Phi-3 architecture)" if strips and not known else name
+
+
+def _by_script(checkpoint: Checkpoint, root: Path, kind: str, target: Path) -> None:
+    script = root / SCRIPT
+    if not script.is_file():
+        raise ConfigError(f"there is no {SCRIPT}", where=f"backend.llamacpp.root {root}", hint="set it to a checkout")
+    with joined(checkpoint.folder, checkpoint.weights) as source:
+        command = [sys.executable, str(script), str(source), "--outfile", str(target), "--outtype", kind.lower()]
+        command += ["--model-name", general_name(checkpoint)]
+        done = subprocess.run(  # noqa: S603  # the user's own checkout
+            command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+        )
+    log.debug("%s", done.stderr)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise ToolError(f"{SCRIPT} failed: {lines[-1]}", where=str(root), hint="PHI_DEPLOY_LOG=DEBUG shows all it said")

@@ -1,0 +1,99 @@
+"""llama-cpp-python on one package, in a process of its own: the request on stdin, one line of JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+F32 = 0  # enum ggml_type: `generate` is held against logits with an fp32 cache
+BENCH_PROMPT, BENCH_TOKENS = 512, 128  # what llama-bench measures: pp512 and tg128
+
+
+def load(package: str, threads: int, length: int, accurate: bool) -> Any:
+    from llama_cpp import Llama
+
+    path = next(Path(package).glob("*.gguf"))
+    precise = {"type_k": F32, "type_v": F32, "flash_attn": False} if accurate else {}
+    count = threads or os.cpu_count() or 1
+    return Llama(
+        str(path),
+        n_ctx=length,
+        n_batch=512,
+        n_threads=count,
+        n_threads_batch=count,
+        n_gpu_layers=0,
+        verbose=False,
+        **precise,
+    )
+
+
+def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
+    """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+    model.reset()
+    begun = time.perf_counter()
+    model.eval(prompt)
+    tokens = [int(model.sample(temp=0.0))]
+    first = time.perf_counter() - begun
+    while len(tokens) < count:
+        model.eval(tokens[-1:])
+        tokens.append(int(model.sample(temp=0.0)))
+    return tokens, first, time.perf_counter() - begun
+
+
+def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What `pipeline.backends.base.RuntimeRequest` asks for."""
+    count, prompts = request["new_tokens"], request["prompts"]
+    length = max(map(len, prompts)) + count
+    if request["task"] == "generate":
+        model = load(package, request["threads"], length, accurate=True)
+        return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
+    begun = time.perf_counter()
+    model = load(package, request["threads"], max(length, BENCH_PROMPT), accurate=False)
+    load_s = time.perf_counter() - begun
+    for _ in range(request["warmup"]):
+        generate(model, prompts[0], count)
+    runs = [generate(model, prompts[0], count)[1:] for _ in range(request["runs"])]
+    bench = [_bench(model, prompts[0]) for _ in range(request["runs"])]
+    return {
+        "load_s": load_s,
+        "ttft_ms": [1000 * first for first, _ in runs],
+        "prefill_tokens_per_s": [len(prompts[0]) / first for first, _ in runs],
+        "decode_tokens_per_s": [(count - 1) / (total - first) for first, total in runs],
+        "extra": {
+            "prefill_512_tokens_per_s": [prefill for prefill, _ in bench],
+            "decode_128_tokens_per_s": [decode for _, decode in bench],
+        },
+    }
+
+
+def _bench(model: Any, prompt: list[int]) -> tuple[float, float]:
+    """llama-bench's pp512 and tg128: 512 tokens in one pass, and 128 tokens one by one from an empty cache."""
+    ids = (prompt * (BENCH_PROMPT // len(prompt) + 1))[:BENCH_PROMPT]
+    model.reset()
+    begun = time.perf_counter()
+    model.eval(ids)
+    middle = time.perf_counter()
+    model.reset()
+    started = time.perf_counter()
+    for token in ids[:BENCH_TOKENS]:
+        model.eval([token])
+    return BENCH_PROMPT / (middle - begun), BENCH_TOKENS / (time.perf_counter() - started)
+
+
+def main() -> int:
+    try:
+        result = answer(sys.argv[1], json.load(sys.stdin))
+    except Exception as error:  # the parent shows the last line
+        lines = str(error).strip().splitlines() or ["no message"]
+        sys.stderr.write(f"{type(error).__name__}: {lines[0]}\n")
+        return 1
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The tokenizer inside a GGUF file: SentencePiece (Phi-3, 3.5) or byte-level BPE (Phi-4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CheckpointError
+from pipeline.types import Checkpoint
+
+# llama.cpp knows pre-tokenizers by name: which of them splits with this regular expression
+GPT_4O = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"  # Phi-4-mini
+CL100K = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+"  # Phi-4
+PRE_TOKENIZERS = {GPT_4O: "gpt-4o", CL100K: "dbrx"}
+UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
+
+
+def add_vocabulary(writer: Any, checkpoint: Checkpoint) -> None:
+    """Write tokens, types, special tokens and chat template. Raises CheckpointError for an unknown tokenizer."""
+    import gguf
+
+    folder, size = checkpoint.folder, int(checkpoint.config["vocab_size"])
+    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    if (folder / "tokenizer.model").is_file():
+        tokens, scores, kinds = _sentencepiece(folder, size)
+        _place_added(described["added_tokens"], tokens, scores, kinds)
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(tokens)
+        writer.add_token_scores(scores)
+        writer.add_token_types(kinds)
+        special = gguf.SpecialVocab(folder, n_vocab=size)
+    else:
+        pre = _pre_tokenizer(described, folder)
+        texts, kinds = _byte_level(described, size)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_list(texts)
+        writer.add_token_types(kinds)
+        special = gguf.SpecialVocab(folder, load_merges=True)
+    special.add_to_gguf(writer)
+
+
+def _sentencepiece(folder: Path, size: int) -> tuple[list[bytes], list[float], list[int]]:
+    from gguf import TokenType
+    from sentencepiece import SentencePieceProcessor
+
+    pieces = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    tokens = [f"[PAD{i}]".encode() for i in range(size)]
+    scores = [UNUSED_SCORE] * size
+    kinds = [int(TokenType.UNUSED)] * size
+    for i in range(min(size, pieces.vocab_size())):
+        tokens[i], scores[i] = pieces.id_to_piece(i).encode(), pieces.get_score(i)
+        if pieces.is_unknown(i):
+            kinds[i] = int(TokenType.UNKNOWN)
+        elif pieces.is_control(i):
+            kinds[i] = int(TokenType.CONTROL)
+        elif pieces.is_unused(i):
+            kinds[i] = int(TokenType.UNUSED)
+        elif pieces.is_byte(i):
+            kinds[i] = int(TokenType.BYTE)
+        else:
+            kinds[i] = int(TokenType.NORMAL)
+    return tokens, scores, kinds
+
+
+def _place_added(added: list[Mapping[str, Any]], tokens: list[bytes], scores: list[float], kinds: list[int]) -> None:
+    from gguf import TokenType
+
+    for token in added:
+        i = int(token["id"])
+        if i < len(tokens):
+            tokens[i], scores[i] = token["content"].encode(), ADDED_SCORE
+            kinds[i] = int(TokenType.CONTROL if token.get("special") else TokenType.USER_DEFINED)
+
+
+def _byte_level(described: Mapping[str, Any], size: int) -> tuple[list[str], list[int]]:
+    from gguf import TokenType
+
+    texts = [f"[PAD{i}]" for i in range(size)]
+    kinds = [int(TokenType.UNUSED)] * size
+    for text, i in described["model"]["vocab"].items():
+        texts[i], kinds[i] = text, int(TokenType.NORMAL)
+    for token in described["added_tokens"]:
+        i = int(token["id"])
+        if i < size:
+            texts[i] = token["content"]
+            kinds[i] = int(TokenType.CONTROL if token.get("special") else TokenType.USER_DEFINED)
+    return texts, kinds
+
+
+def _pre_tokenizer(described: Mapping[str, Any], folder: Path) -> str:
+    """llama.cpp's name of the regular expression that splits text before merging."""
+    text = json.dumps(described.get("pre_tokenizer"), ensure_ascii=False)
+    unescaped = text.replace("\\\\", "\\")
+    for pattern, name in PRE_TOKENIZERS.items():
+        if pattern in unescaped:
+            return name
+    raise CheckpointError(
+        "llama.cpp's name for this pre-tokenizer is not known",
+        where=str(folder / "tokenizer.json"),
+        hint="set backend.llamacpp.root to a llama.cpp checkout: its script may know it",
+    )
