@@ -24,7 +24,10 @@ WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
     "activation_bits": (int, (8, 16)),
     "calibration": (str, ("minmax", "entropy", "percentile")),
     "calibration_windows": (int, None),
-    "mode": (str, ("int8_asym", "int8_sym", "int4_sym", "int4_asym", "nf4", "mxfp4", "fp8_e4m3")),
+    "mode": (
+        str,
+        ("int8_asym", "int8_sym", "int4_sym", "int4_asym", "nf4", "mxfp4", "fp8_e4m3", "affine", "mxfp8", "nvfp4"),
+    ),
     "ratio": ((float, int), None),
     "sensitivity_metric": (
         str,
@@ -49,6 +52,10 @@ WORDS: dict[str, tuple[type | tuple[type, ...], tuple[Any, ...] | None]] = {
         + ("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"),
     ),
     "imatrix": (str, None),
+    # MLX: mlx-lm's mixtures of bits, distilled weight quantization, and the bits of the embedding under GPTQ
+    "mixed": (str, ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")),
+    "dwq": (bool, None),
+    "embedding_bits": (int, (4, 6, 8)),
     "allow_fallback": (bool, None),
 }
 
@@ -73,14 +80,19 @@ METHODS: dict[str, frozenset[str]] = {
         }
     ),
     "nncf-ptq": frozenset({"bits", "smooth_quant", "calibration_windows"}),
+    "mlx": frozenset({"bits", "group_size", "mode", "mixed", "gptq", "dwq", "embedding_bits", "calibration_windows"}),
     "gguf": frozenset({"type", "imatrix", "allow_fallback", "calibration_windows"}),
 }
 CALIBRATED = frozenset({"static", "nncf-ptq"})
 
 WEIGHT_ERROR = "weight_quantization_error"  # the metric that needs no data
-DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction"})
+DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction", "dwq"})
 GROUPED = ("int4_sym", "int4_asym", "nf4", "mxfp4")  # NNCF's modes that take a group size and a ratio
+NNCF_MODES = (*GROUPED, "int8_asym", "int8_sym", "fp8_e4m3")
 MXFP4_GROUP = 32  # the format's own (OCP Microscaling Formats 1.0)
+MLX_MODES = ("affine", "mxfp4", "nvfp4", "mxfp8")
+MLX_GROUPS = (32, 64, 128)
+GPTQ_BITS = (2, 4, 8)
 
 
 def parse_recipe(
@@ -102,7 +114,7 @@ def parse_recipe(
     problems = [problem for word, value in settings.items() if (problem := _problem(method, word, value))]
     lacking = (methods or {}).get(method, ())
     problems += [f"this backend's {method} has no '{word}'" for word in settings if word in lacking]
-    problems += _of_the_mode(settings)
+    problems += _of_mlx(settings) if method == "mlx" else _of_the_mode(settings)
     if problems:
         raise ConfigError("; ".join(problems), where=where)
     return Recipe(name, family, method, form, settings)
@@ -124,11 +136,30 @@ def _problem(method: str, word: str, value: Any) -> str | None:
     return None
 
 
+def _of_mlx(settings: Mapping[str, Any]) -> list[str]:
+    """What MLX has not: group sizes, formats with their own bits and groups, GPTQ for odd bits."""
+    problems = []
+    mode, group = settings.get("mode", "affine"), settings.get("group_size")
+    if mode not in MLX_MODES:
+        problems.append(f"MLX has no mode {mode} (known: {', '.join(MLX_MODES)})")
+    if mode != "affine":
+        problems += [
+            f"mode {mode} takes no '{word}'" for word in settings if word not in ("mode", "calibration_windows")
+        ]
+    elif group is not None and group not in MLX_GROUPS:
+        problems.append(f"MLX has no group size {group} (known: {', '.join(map(str, MLX_GROUPS))})")
+    if settings.get("gptq") and settings.get("bits") not in GPTQ_BITS:
+        problems.append(f"MLX's GPTQ has {', '.join(map(str, GPTQ_BITS))} bits")
+    return problems
+
+
 def _of_the_mode(settings: Mapping[str, Any]) -> list[str]:
     """What NNCF's mode does not take."""
     mode = settings.get("mode")
     if mode is None:
         return []
+    if mode not in NNCF_MODES:
+        return [f"NNCF has no mode {mode} (known: {', '.join(NNCF_MODES)})"]
     problems = []
     if mode not in GROUPED:
         words = ("group_size", "ratio", "sensitivity_metric", "all_layers", *sorted(DATA_AWARE))

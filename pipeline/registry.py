@@ -11,6 +11,7 @@ BACKENDS = {
     "onnxruntime": "pipeline.backends.onnxruntime.backend:OnnxRuntimeBackend",
     "openvino": "pipeline.backends.openvino.backend:OpenVinoBackend",
     "llamacpp": "pipeline.backends.llamacpp.backend:LlamaCppBackend",
+    "mlx": "pipeline.backends.mlx.backend:MlxBackend",
 }
 
 

@@ -37,6 +37,7 @@ class BackendConf:
     """What a backend can do: read by planning, without importing the backend."""
 
     requires: dict[str, str] = field(default_factory=dict)
+    slow: bool = False
     converts_without: list[str] = field(default_factory=list)
     install: str = ""
     root: str = ""
@@ -67,6 +68,8 @@ class EvaluateConf:
     calibration: str = MISSING
     window: int = 512
     tokens: int = 20480
+    slow_tokens: int = 2048
+    slow_questions: int = 25
     max_questions: int = 0
     decode_tokens: int = 24
     decode_prompts: int = 4

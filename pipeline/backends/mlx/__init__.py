@@ -1,0 +1,1 @@
+"""Apple MLX: converted and quantized by mlx-lm, for Apple silicon; quality is measured on any CPU."""

@@ -1,0 +1,85 @@
+"""The files of an MLX model folder, and how it is loaded and written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArtifactError, ToolError
+from pipeline.files import write_json
+
+SIDE_FILES = (
+    "generation_config.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "vocab.json",
+)
+
+
+def import_mlx() -> Any:
+    """mlx.core. Raises ToolError where the installed build has nothing to run on."""
+    try:
+        import mlx.core as mx
+    except ImportError as error:
+        raise ToolError(
+            f"mlx cannot start here: {str(error).splitlines()[0]}",
+            where="backend mlx",
+            hint="on Linux it needs its CPU back end: run make install (or: pip install mlx-cpu)",
+        ) from None
+    return mx
+
+
+def load_folder(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """(model, config) of a folder, weights not yet read. Raises ArtifactError with mlx-lm's words."""
+    import_mlx()
+    from mlx_lm.utils import load_model
+
+    try:
+        model, config = load_model(folder, lazy=True)
+    except Exception as error:  # mlx and mlx-lm raise what they like
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ArtifactError(f"mlx-lm cannot load it: {lines[0]}", where=str(folder)) from error
+    return model, config
+
+
+def save_folder(model: Any, config: dict[str, Any], source: Path, out: Path) -> None:
+    """Weights, config and the canonical tokenizer: the same bytes whichever version of transformers is installed.
+
+    mlx-lm's own save writes a model card and saves the tokenizer again, both of which vary. Raises ToolError
+    when `out` holds a model.
+    """
+    from mlx_lm.utils import save_model
+
+    if any(out.glob("*.safetensors")):
+        raise ToolError("the output folder holds a model already", where=str(out), hint="remove it, or take another")
+    save_model(out, model, donate_model=True)
+    kept = {name: value for name, value in config.items() if name not in ("_name_or_path", "vision_config")}
+    if "quantization" in kept:
+        kept["quantization_config"] = kept["quantization"]
+    write_json(out / "config.json", dict(sorted(kept.items())))
+    copy_side_files(source, out)
+
+
+def copy_side_files(source: Path, out: Path) -> None:
+    for name in SIDE_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+
+
+def copy_model(source: Path, out: Path) -> None:
+    for path in [source / "config.json", *sorted(source.glob("model*.safetensors*"))]:
+        shutil.copyfile(path, out / path.name)
+
+
+def quantization_of(folder: Path) -> dict[str, Any]:
+    """config.json's quantization: defaults, and what some layers have otherwise."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = config.get("quantization") or {}
+    return found

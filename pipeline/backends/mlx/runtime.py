@@ -1,0 +1,59 @@
+"""mlx-lm on one package, in a process of its own: the request on stdin, one line of JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
+    """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+    import mlx.core as mx
+    from mlx_lm.generate import generate_step
+
+    begun, first, tokens = time.perf_counter(), 0.0, []
+    for token, _ in generate_step(mx.array(prompt), model, max_tokens=count):
+        tokens.append(int(token))
+        first = first or time.perf_counter() - begun
+    return tokens, first, time.perf_counter() - begun
+
+
+def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What `pipeline.backends.base.RuntimeRequest` asks for; MLX takes no number of threads."""
+    import mlx.core as mx
+    from mlx_lm.utils import load_model
+
+    begun = time.perf_counter()
+    model, _ = load_model(Path(package))
+    load_s = time.perf_counter() - begun
+    count, prompts = request["new_tokens"], request["prompts"]
+    if request["task"] == "generate":  # held against logits in fp32
+        model.set_dtype(mx.float32)
+        return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
+    for _ in range(request["warmup"]):
+        generate(model, prompts[0], count)
+    runs = [generate(model, prompts[0], count)[1:] for _ in range(request["runs"])]
+    return {
+        "load_s": load_s,
+        "ttft_ms": [1000 * first for first, _ in runs],
+        "prefill_tokens_per_s": [len(prompts[0]) / first for first, _ in runs],
+        "decode_tokens_per_s": [(count - 1) / (total - first) for first, total in runs],
+    }
+
+
+def main() -> int:
+    try:
+        result = answer(sys.argv[1], json.load(sys.stdin))
+    except Exception as error:  # the parent shows the last line
+        lines = str(error).strip().splitlines() or ["no message"]
+        sys.stderr.write(f"{type(error).__name__}: {lines[0]}\n")
+        return 1
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
