@@ -21,6 +21,9 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 REFETCH = "copy or fetch the checkpoint again"
+NORMS = ("input_layernorm", "post_attention_layernorm")
+DENSE_LAYER = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj", *NORMS)
+MOE_LAYER = (*(f"self_attn.{part}_proj" for part in "qkvo"), "block_sparse_moe.gate", *NORMS)
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -144,22 +147,18 @@ def stored_dtype(tensors: Mapping[str, Tensor]) -> str:
     return names[largest]
 
 
-def missing_tensors(present: Iterable[str], layers: int, tied: bool) -> list[str]:
-    """Names a Phi-3 decoder must have and `present` lacks."""
+def missing_tensors(present: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+    """Names a decoder of the Phi family must have, by its config, and `present` lacks."""
     names = {"model.embed_tokens.weight", "model.norm.weight"}
-    if not tied:
+    if not config.get("tie_word_embeddings"):
         names.add("lm_head.weight")
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
+    experts = int(config.get("num_local_experts") or 0)
+    for layer in range(config["num_hidden_layers"]):
+        parts = MOE_LAYER if experts else DENSE_LAYER
+        names |= {f"model.layers.{layer}.{part}.weight" for part in parts}
         names |= {
-            prefix + part + ".weight"
-            for part in (
-                "self_attn.qkv_proj",
-                "self_attn.o_proj",
-                "mlp.gate_up_proj",
-                "mlp.down_proj",
-                "input_layernorm",
-                "post_attention_layernorm",
-            )
+            f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight"
+            for expert in range(experts)
+            for part in ("w1", "w2", "w3")
         }
     return sorted(names - set(present))

@@ -10,10 +10,12 @@ from typing import Any
 
 from pipeline.errors import CheckpointError, ConfigError
 
+SPELLINGS = {"PhimoeForCausalLM": "PhiMoEForCausalLM"}  # transformers 5's name: the hub's name
+
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Shape of a decoder; `parameters` counts all weights, embedding and lm_head included."""
+    """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included."""
 
     architecture: str
     hidden_size: int
@@ -50,10 +52,11 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
     kv_heads = config.get("num_key_value_heads") or heads
     head = config.get("head_dim") or hidden // heads
     attention = hidden * head * (heads + 2 * kv_heads) + heads * head * hidden
-    per_layer = attention + 3 * hidden * inner + 2 * hidden
+    experts = config.get("num_local_experts") or 0
+    per_layer = attention + 3 * hidden * inner * (experts or 1) + hidden * experts + 2 * hidden
     embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
     return Dimensions(
-        architecture=str(architectures[0]),
+        architecture=SPELLINGS.get(str(architectures[0]), str(architectures[0])),
         hidden_size=hidden,
         intermediate_size=inner,
         context_length=int(config.get("max_position_embeddings") or 0),

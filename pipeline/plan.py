@@ -68,6 +68,8 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
             problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
     evaluate = config["evaluate"]
     problems += [f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least]
+    if evaluate["slow_tokens"] < evaluate["window"]:
+        problems.append("evaluate.slow_tokens is less than one evaluate.window")
     for key in ("text", "questions", "calibration"):
         if evaluate[key] and not Path(evaluate[key]).is_file():
             problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
@@ -90,7 +92,7 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
     return shapes
 
 
-_LEAST = {"window": 2, "tokens": 2, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
+_LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
 _LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
 
 
@@ -179,8 +181,15 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
         "weights": weights,
         "calibration": calibration,
         "quantize": quantize,
-        "evaluate": {"decode_tokens": evaluate["decode_tokens"]},
+        "evaluate": {"decode_tokens": evaluate["decode_tokens"], **_share(c, evaluate)},
     }
+
+
+def _share(c: Combination, evaluate: Mapping[str, Any]) -> JSON:
+    """How many windows and questions a backend is evaluated on; 0 is all."""
+    if not c.backend_conf["slow"]:
+        return {"windows": 0, "questions": 0}
+    return {"windows": evaluate["slow_tokens"] // evaluate["window"], "questions": evaluate["slow_questions"]}
 
 
 def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any]) -> JSON:

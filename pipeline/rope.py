@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+FACTORS = ("short_factor", "long_factor", "factor", "short_mscale", "long_mscale")
+
 
 def with_both_spellings(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json that every tool reads the same base and the same LongRoPE factors from."""
@@ -25,6 +27,6 @@ def with_both_spellings(config: Mapping[str, Any]) -> dict[str, Any]:
     if original:
         merged["original_max_position_embeddings"] = original
         both["original_max_position_embeddings"] = original
-    factors = {key: merged[key] for key in ("short_factor", "long_factor", "factor") if key in merged}
+    factors = {key: merged[key] for key in FACTORS if key in merged}
     both["rope_scaling"] = {"type": kind, **factors}
     return both

@@ -39,6 +39,7 @@ class Backend(Protocol):
 
     name: str
     has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
+    batch: int  # windows that `logits` is given at a time
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""
@@ -48,6 +49,10 @@ class Backend(Protocol):
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
         """Write the build: an export under a recipe. Method `none` passes the export on."""
+        ...
+
+    def why_no_default_mode(self) -> str:
+        """Why the default mode cannot be measured on this machine, or nothing."""
         ...
 
     def open(self, build: Path, default_mode: bool = False) -> AbstractContextManager[LogitsSession]:

@@ -43,10 +43,12 @@ def score_window(
     logits: NDArray[np.float32],
     hidden: NDArray[np.float32],
     lm_head: NDArray[np.float32],
+    bias: NDArray[np.float32] | None = None,
 ) -> WindowSums:
     """Sums for one window: ids [n], the build's logits [n, vocab], the reference's hidden states [n, width].
 
-    The reference's logits are rebuilt as hidden · lm_headᵀ (lm_head [vocab, width]), a block of rows at a time.
+    The reference's logits are rebuilt as hidden · lm_headᵀ + bias (lm_head [vocab, width], bias [vocab]), a block of
+    rows at a time.
     """
     vocab = lm_head.shape[0]
     if logits.shape[0] != ids.shape[0] or logits.shape[1] < vocab:
@@ -57,7 +59,8 @@ def score_window(
     for first in range(0, scored, ROWS):
         rows = slice(first, min(first + ROWS, scored))
         ours = log_softmax(logits[rows, :vocab])
-        theirs = log_softmax(hidden[rows] @ lm_head.T)
+        rebuilt = hidden[rows] @ lm_head.T
+        theirs = log_softmax(rebuilt if bias is None else rebuilt + bias)
         targets = ids[rows.start + 1 : rows.stop + 1]
         nll -= float(ours[np.arange(len(targets)), targets].sum())
         kl += float((np.exp(theirs) * (theirs - ours)).sum())

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
+from pipeline.reporting import common
 from pipeline.reporting.outcomes import Step, first_failure, steps_of
 from pipeline.types import JSON, Status
 
@@ -31,20 +32,36 @@ SPEED = (
     "decode_tokens_per_s",
     "peak_rss_bytes",
 )
-METRICS = (*QUALITY, *SIZE, *SPEED)
+METRICS = (*QUALITY, *common.METRICS, *SIZE, *SPEED)
 SOURCES = {"evaluate": QUALITY, "package": SIZE, "benchmark": SPEED}
 
 
 def cell_records(plan: Mapping[str, Any], root: Path) -> list[JSON]:
     """The rows, in the plan's order. Files of cells that are no longer planned are not looked at."""
-    return [_cell_record(cell, plan, root) for cell in plan["cells"]]
+    outcomes = {cell: _read_outcomes(steps_of(cell, plan), root) for cell in plan["cells"]}
+    records = {cell: _cell_record(cell, plan, outcomes[cell]) for cell in plan["cells"]}
+    for model in dict.fromkeys(record["model"] for record in records.values()):
+        _compare([(record, outcomes[cell]["evaluate"]) for cell, record in records.items() if record["model"] == model])
+    return list(records.values())
 
 
-def _cell_record(cell: str, plan: Mapping[str, Any], root: Path) -> JSON:
+def _compare(cells: list[tuple[JSON, JSON]]) -> None:
+    """Add the figures on what all evaluated cells of one model have."""
+    measured = [(record, evaluation) for record, evaluation in cells if evaluation["status"] == Status.OK]
+    figures = common.common_figures([evaluation for _, evaluation in measured])
+    for (record, _), found in zip(measured, figures, strict=True):
+        record["metrics"] |= {name: value for name, value in found.items() if value is None or math.isfinite(value)}
+    for record, _ in cells:
+        for name in common.METRICS:
+            if record["metrics"].setdefault(name, None) is None:
+                own = name.removesuffix("_common") if name != "common_tokens" else "evaluated_tokens"
+                record["reasons"][name] = record["reasons"].get(own) or "sums per window are missing: evaluate again"
+        record["metrics"] = {name: record["metrics"][name] for name in METRICS}
+
+
+def _cell_record(cell: str, plan: Mapping[str, Any], outcomes: Mapping[str, JSON]) -> JSON:
     entry = plan["cells"][cell]
     package = entry["package"]
-    steps = steps_of(cell, plan)
-    outcomes = _read_outcomes(steps, root)
     status, reason = _status(outcomes)
     metrics: dict[str, float | int | None] = {}
     reasons: dict[str, str] = {}

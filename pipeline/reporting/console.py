@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from pipeline.reporting.common import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, tally, troubles
 from pipeline.types import JSON
 
@@ -33,6 +34,8 @@ def table(records: Sequence[JSON]) -> str:
     text = [*_wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
     for status, reason, cells in troubles(rows):
         text += ["", *_wrapped(f"{status}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
+    if note(rows):
+        text += ["", *_wrapped(note(rows))]
     if any(row["noisy"] for row in rows):
         text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
     return "\n".join(text)

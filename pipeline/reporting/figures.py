@@ -52,11 +52,11 @@ def _rate(value: float) -> str:
 COLUMNS = (
     Column("size_bytes", "size MB", _megabytes),
     Column("bits_per_weight", "bits/w", lambda value: f"{value:.2f}"),
-    Column("perplexity", "ppl", _perplexity),
-    Column("kl_nats_mean", "KL nats", divergence),
-    Column("kl_nats_mean_default_mode", "KL default", divergence),
-    Column("top1_agreement", "top-1 %", lambda value: f"{100 * value:.2f}"),
-    Column("task_accuracy", "acc %", lambda value: f"{100 * value:.1f}"),
+    Column("perplexity_common", "ppl", _perplexity),
+    Column("kl_nats_mean_common", "KL nats", divergence),
+    Column("kl_nats_mean_default_mode_common", "KL default", divergence),
+    Column("top1_agreement_common", "top-1 %", lambda value: f"{100 * value:.2f}"),
+    Column("task_accuracy_common", "acc %", lambda value: f"{100 * value:.1f}"),
     Column("decode_tokens_per_s", "tok/s", _rate, speed=True),
     Column("ttft_ms_p50", "TTFT ms", _rate, speed=True),
 )

@@ -53,12 +53,14 @@ PICTURES = (
 def points_of(records: Sequence[JSON], picture: Picture) -> list[Point]:
     """The measured cells, named by the axes that tell them apart (the colour tells the backend)."""
     measured = [
-        r for r in records if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean"] is not None
+        r
+        for r in records
+        if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean_common"] is not None
     ]
     axes = [a for a in AXES if a == "shown" or (a != "backend" and len({r[a] for r in measured}) > 1)]
     together: dict[tuple[float, float, str, str], list[JSON]] = {}
     for record in measured:
-        x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean"]
+        x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean_common"]
         together.setdefault((x, y, record["backend"], record["precision"]), []).append(record)
     points = []
     for (x, y, backend, family), same in together.items():

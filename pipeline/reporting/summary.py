@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from pipeline.reporting.common import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, tally, troubles
 from pipeline.types import JSON
 
@@ -23,6 +24,8 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     """The page: table, meaning, what failed, what was skipped or not measured, what the plan left out."""
     rows = list(records)
     parts = [f"# Report\n\n{tally(rows)}.\n", _table(rows)]
+    if note(rows):
+        parts.append(f"{note(rows)}\n")
     if any(row["noisy"] for row in rows):
         parts.append(f"{NOISY} Other programs kept the machine busy; measure again before comparing speed.\n")
     parts.append(MEANING)

@@ -13,12 +13,18 @@ IDENTITY = ("cell", "model", "option", "precision", "backend", "target")
 QUALITY_SIZE = (
     "size_bytes",
     "bits_per_weight",
-    "kl_nats_mean",
-    "top1_agreement",
-    "perplexity",
-    "task_accuracy",
+    "kl_nats_mean_common",
+    "top1_agreement_common",
+    "perplexity_common",
+    "task_accuracy_common",
 )
-SPEED_QUALITY = ("decode_tokens_per_s", "ttft_ms_p50", "kl_nats_mean", "top1_agreement", "perplexity")
+SPEED_QUALITY = (
+    "decode_tokens_per_s",
+    "ttft_ms_p50",
+    "kl_nats_mean_common",
+    "top1_agreement_common",
+    "perplexity_common",
+)
 
 
 def cells_json(records: Sequence[JSON]) -> str:
@@ -39,7 +45,7 @@ def plot_csv(records: Sequence[JSON], metrics: Sequence[str]) -> str:
     writer.writerow((*IDENTITY, *metrics))
     for record in records:
         figures = record["metrics"]
-        if figures[metrics[0]] is not None and figures["kl_nats_mean"] is not None:
+        if figures[metrics[0]] is not None and figures["kl_nats_mean_common"] is not None:
             named = [record["id" if name == "cell" else name] for name in IDENTITY]
             writer.writerow([*named, *("" if figures[name] is None else figures[name] for name in metrics)])
     return text.getvalue()

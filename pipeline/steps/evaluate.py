@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.files import read_json, write_json
 from pipeline.fresh import ask_runtime
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import WindowSums, per_window, score_window, totals
-from pipeline.metrics.questions import Question, accuracy, choice_scores
+from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
 from pipeline.outcome import why_skipped, why_unusable
 from pipeline.registry import load_backend
 from pipeline.runtime import progress
@@ -33,41 +34,51 @@ def evaluate(key: str, entry: JSON) -> str | None:
     if skipped:
         write_json(layout.evaluation(key), {"status": Status.SKIPPED, "reason": skipped})
         return skipped
-    ids = np.load(source / layout.IDS)
+    share = entry["evaluate"]
+    ids = np.load(source / layout.IDS)[: share["windows"] or None]
     questions = [Question.from_json(raw) for raw in read_json(source / layout.QUESTIONS)]
+    questions = questions[: share["questions"] or None]
     summary = read_json(source / layout.SUMMARY)
     report = progress(f"evaluate@{key}")
     backend = load_backend(entry["backend"])
-    head, hidden = lm_head(Path(entry["weights"])), source / layout.HIDDEN
-    steps = len(ids) * (2 if backend.has_default_mode else 1) + len(questions)
+    reference = read_reference(source / layout.HIDDEN, Path(entry["weights"]))
+    unmeasured = backend.why_no_default_mode()
+    twice = backend.has_default_mode and not unmeasured
+    steps = len(ids) * (2 if twice else 1) + len(questions)
     with backend.open(build) as session:
         precision = {"accuracy": dict(session.settings)}
-        sums = _windows(ids, hidden, head, session.logits, lambda done: report(done, steps))
+        sums = _windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(choice_scores(question, session.logits))
             report(number, steps)
         decode = _decode(entry, build, ids, summary["decode_prompts"], session.logits)
     users = sums  # what users get, where that is something else
-    if backend.has_default_mode:
+    if twice:
         with backend.open(build, default_mode=True) as session:
             precision["default"] = dict(session.settings)
             first = len(ids) + len(questions)
-            users = _windows(ids, hidden, head, session.logits, lambda done: report(first + done, steps))
+            users = _windows(ids, reference, session.logits, backend.batch, lambda done: report(first + done, steps))
+    default = totals(users)
     metrics = {
         **totals(sums),
-        **{f"{name}_default_mode": value for name, value in totals(users).items() if name in IN_DEFAULT_MODE},
+        **{f"{name}_default_mode": None if unmeasured else default[name] for name in IN_DEFAULT_MODE},
         "task_accuracy": accuracy(questions, scores) if questions else None,
     }
+    reasons = {f"{name}_default_mode": unmeasured for name in IN_DEFAULT_MODE if unmeasured}
+    if not questions:
+        reasons["task_accuracy"] = "no questions are configured (evaluate.questions)"
     write_json(
         layout.evaluation(key),
         {
             "status": Status.OK,
             "reason": "",
             "metrics": metrics,
-            "reasons": {} if questions else {"task_accuracy": "no questions are configured (evaluate.questions)"},
+            "reasons": reasons,
             "reference": {name: summary[name] for name in ("perplexity", "task_accuracy")},
             "windows": per_window(sums),
+            "windows_default_mode": None if unmeasured else per_window(users),
+            "answered_right": [chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)],
             "computed_in": precision,
             "decode": decode,
         },
@@ -75,25 +86,37 @@ def evaluate(key: str, entry: JSON) -> str | None:
     return None
 
 
-def lm_head(weights: Path) -> NDArray[np.float32]:
-    """The output matrix [vocab, width] of a checkpoint; the embedding where the two are tied."""
+@dataclass(frozen=True)
+class Reference:
+    """What rebuilds the reference's logits: hidden states on the disk, the output matrix [vocab, width], its bias."""
+
+    hidden: Path
+    lm_head: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+
+
+def read_reference(hidden: Path, weights: Path) -> Reference:
+    """The output matrix of a checkpoint (the embedding where the two are tied) beside the reference's states."""
     tensors = read_headers(weights)
     name = "lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"
-    return read_float32(tensors[name])
+    bias = read_float32(tensors["lm_head.bias"]) if "lm_head.bias" in tensors else None
+    return Reference(hidden, read_float32(tensors[name]), bias)
 
 
 def _windows(
     ids: NDArray[np.int64],
-    hidden_file: Path,
-    head: NDArray[np.float32],
+    reference: Reference,
     logits: Logits,
+    batch: int,
     report: Callable[[int], None],
 ) -> list[WindowSums]:
-    hidden = np.load(hidden_file, mmap_mode="r")
-    sums = []
-    for row, window in enumerate(ids):
-        sums.append(score_window(window, logits(window[None, :])[0], hidden[row], head))
-        report(row + 1)
+    hidden = np.load(reference.hidden, mmap_mode="r")
+    sums: list[WindowSums] = []
+    for first in range(0, len(ids), batch):
+        windows = ids[first : first + batch]
+        for window, scored in zip(windows, logits(windows), strict=True):
+            sums.append(score_window(window, scored, hidden[len(sums)], reference.lm_head, reference.bias))
+        report(len(sums))
     return sums
 
 

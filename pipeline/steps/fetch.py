@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import layout
 from pipeline.checkpoint import missing_tensors, read_headers, shard_names, stored_dtype
-from pipeline.dimensions import read_config
+from pipeline.dimensions import dimensions_of, read_config
 from pipeline.errors import CheckpointError
 from pipeline.files import fresh_folder, write_json
 from pipeline.manifest import sha256
@@ -27,7 +27,7 @@ SIDE_FILES = (
     "merges.txt",
     "vocab.json",
 )
-ARCHITECTURES = ("Phi3ForCausalLM",)
+ARCHITECTURES = ("Phi3ForCausalLM", "PhiMoEForCausalLM")
 
 
 def fetch(key: str, entry: JSON) -> None:
@@ -53,6 +53,7 @@ def fetch(key: str, entry: JSON) -> None:
             shutil.rmtree(folder / ".cache", ignore_errors=True)
             _check(folder)
         config = with_both_spellings(read_config(source))
+        config["architectures"] = [dimensions_of(config, f"model folder {source}").architecture]
         config["dtype"] = stored_dtype(read_headers(source))  # tools load in what is said here, and would round
         if not wanted["trust_remote_code"]:
             config.pop("auto_map", None)  # names code of the repository that nothing here may run
@@ -73,7 +74,7 @@ def fetch(key: str, entry: JSON) -> None:
 def _check(folder: Path) -> None:
     """Everything that can be wrong with a checkpoint and is cheap to see. Raises CheckpointError."""
     config = read_config(folder)
-    architecture = (config.get("architectures") or [""])[0]
+    architecture = dimensions_of(config, f"model folder {folder}").architecture
     if architecture not in ARCHITECTURES:
         raise CheckpointError(
             f"architecture {architecture or '(none)'} is not known to any backend",
@@ -81,7 +82,7 @@ def _check(folder: Path) -> None:
             hint=f"known: {', '.join(ARCHITECTURES)}",
         )
     tensors = read_headers(folder)
-    absent = missing_tensors(tensors, config["num_hidden_layers"], bool(config.get("tie_word_embeddings")))
+    absent = missing_tensors(tensors, config)
     if absent:
         raise CheckpointError(
             f"{len(absent)} tensors are missing, the first is {absent[0]}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,21 @@ PRECISIONS = {
     "int8": ("int8", 1.5e-5, 5_100_000, 9.0),
     "int4": ("int4", 2.8e-4, 3_300_000, 5.2),
 }
+
+
+def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
+    """The sums per window, and per question, that give the figures."""
+    if not all(isinstance(figures[name], (int, float)) for name in ("perplexity", "kl_nats_mean", "top1_agreement")):
+        return {}
+    tokens = figures["evaluated_tokens"] // windows
+    columns = {
+        "tokens": [tokens] * windows,
+        "nll": [tokens * math.log(figures["perplexity"])] * windows,
+        "kl": [tokens * figures["kl_nats_mean"]] * windows,
+        "top1": [tokens * figures["top1_agreement"]] * windows,
+    }
+    right = [i < 4 * figures["task_accuracy"] for i in range(4)] if figures["task_accuracy"] else []
+    return {"windows": columns, "windows_default_mode": columns, "answered_right": right}
 
 
 class Matrix:
@@ -75,7 +91,7 @@ class Matrix:
             **SPEED,
             **changes,
         }
-        self.evaluation(cell, metrics={k: figures[k] for k in figures if k not in SPEED})
+        self.evaluation(cell, metrics={k: figures[k] for k in figures if k not in SPEED}, **sums(figures))
         self.packaged(cell, size_bytes=figures["size_bytes"], bits_per_weight=figures["bits_per_weight"])
         self.benchmark(cell, metrics={name: figures[name] for name in SPEED})
 

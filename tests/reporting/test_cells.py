@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,34 @@ def test_rows_hold_no_path_outside_the_project(four: Matrix, tmp_path: Path) -> 
     (four.root / layout.evaluation("phi-tiny_int4_onnxruntime")).write_text("{")
     rows(four)
     assert str(tmp_path) not in (four.root / layout.CELLS).read_text()
+
+
+def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix) -> None:
+    """Two windows against one: the fast cell's first window is what stands beside the slow cell's."""
+    fast, slow = matrix.add("int4"), matrix.add("int4", backend="mlx")
+    matrix.run(fast)
+    matrix.run(slow)
+    columns = {"tokens": [511, 511], "nll": [511.0, 2 * 511.0], "kl": [5.11, 51.1], "top1": [500, 400]}
+    own = {"perplexity": math.exp(1.5), "kl_nats_mean": 0.055, "top1_agreement": 900 / 1022, "evaluated_tokens": 1022}
+    both = {"windows": columns, "windows_default_mode": columns}
+    matrix.evaluation(fast, metrics=own, answered_right=[True, True, False, False], **both)
+    first = {name: values[:1] for name, values in columns.items()}
+    one = {**own, "perplexity": math.e, "kl_nats_mean": 0.01, "top1_agreement": 500 / 511, "evaluated_tokens": 511}
+    both = {"windows": first, "windows_default_mode": first}
+    matrix.evaluation(slow, metrics=one, answered_right=[True, False], **both)
+    found = {row["backend"]: row["metrics"] for row in write_report(matrix.params, matrix.root)}
+    assert found["onnxruntime"]["kl_nats_mean"] == 0.055
+    for metrics in found.values():
+        assert metrics["common_tokens"] == 511
+        assert metrics["kl_nats_mean_common"] == pytest.approx(0.01)
+        assert metrics["perplexity_common"] == pytest.approx(math.e)
+        assert metrics["top1_agreement_common"] == pytest.approx(500 / 511)
+    assert found["onnxruntime"]["task_accuracy_common"] == 1.0 and found["mlx"]["task_accuracy_common"] == 0.5
+    page = (matrix.root / "reports/summary.md").read_text()
+    assert "compared on the 511 tokens that all cells of a model have" in page
+    assert "1.0e-2" in page and "5.5e-2" not in page
+
+
+def test_cells_with_the_same_windows_need_no_note(four: Matrix) -> None:
+    rows(four)
+    assert "compared on the" not in (four.root / "reports/summary.md").read_text()

@@ -107,7 +107,7 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None
     plot = {
         "template": str(template),
         "x": {"reports/quality_size.csv": "size_bytes"},
-        "y": {"reports/quality_size.csv": "kl_nats_mean"},
+        "y": {"reports/quality_size.csv": "kl_nats_mean_common"},
     }
     definition = {"metrics": ["reports/metrics"], "plots": [{"quality": plot}]}
     (four.root / "dvc.yaml").write_text(json.dumps(definition))

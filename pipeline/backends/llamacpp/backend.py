@@ -18,6 +18,7 @@ class LlamaCppBackend:
 
     name = "llamacpp"
     has_default_mode = True
+    batch = 1
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert
@@ -39,6 +40,9 @@ class LlamaCppBackend:
             known = ("none", "gguf")
             raise ConfigError(f"llamacpp has no method '{recipe.method}'", hint=suggest(recipe.method, known))
         return statistics(out)
+
+    def why_no_default_mode(self) -> str:
+        return ""
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

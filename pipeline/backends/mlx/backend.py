@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ class MlxBackend:
 
     name = "mlx"
     has_default_mode = True
+    batch = 4
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.mlx.convert import convert
@@ -38,6 +40,11 @@ class MlxBackend:
             known = ("none", "mlx")
             raise ConfigError(f"mlx has no method '{recipe.method}'", hint=suggest(recipe.method, known))
         return contents.statistics(out)
+
+    def why_no_default_mode(self) -> str:
+        if platform.machine() == "arm64" and platform.system() == "Darwin":
+            return ""
+        return "needs Apple silicon: MLX multiplies packed weights too slowly on a CPU"
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

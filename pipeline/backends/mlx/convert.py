@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.mlx.files import import_mlx, load_folder, save_folder
+from pipeline.errors import ConfigError
 from pipeline.loading import joined
 from pipeline.types import Checkpoint
 
+SHORT, LONG = "short", "long"
 STORED = "stored"  # the checkpoint's own type, as mlx_lm.convert takes by default
 
 
 def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-    """Write the checkpoint for `form` {dtype: float32, float16, bfloat16 or stored}."""
+    """Write the checkpoint for `form` {dtype: float32, float16, bfloat16 or stored; factors: short or long}."""
     mx = import_mlx()
     wanted = str(form["dtype"])
     dtype = getattr(mx, str(checkpoint.config.get("dtype", "bfloat16")) if wanted == STORED else wanted)
@@ -22,4 +24,19 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         model, config = load_folder(folder)
         model.set_dtype(dtype)
         config["dtype"] = config["torch_dtype"] = str(dtype).removeprefix("mlx.core.")
-        save_folder(model, config, checkpoint.folder, out)
+        save_folder(model, _with_factors(config, str(form.get("factors", SHORT))), checkpoint.folder, out)
+
+
+def _with_factors(config: dict[str, Any], which: str) -> dict[str, Any]:
+    """LongRoPE with one set of factors: mlx-lm takes those for long contexts at every length.
+
+    `short` is exact up to the model's original context and wrong behind it, `long` the other way round.
+    """
+    if which not in (SHORT, LONG):
+        raise ConfigError(f"factors is '{which}', not {SHORT} or {LONG}", where="form of mlx")
+    scaling = config.get("rope_scaling") or {}
+    if which == LONG or scaling.get("type") != "longrope":
+        return config
+    short = {"long_factor": scaling["short_factor"]}
+    both = {"rope_scaling": {**scaling, **short}, "rope_parameters": {**config.get("rope_parameters", {}), **short}}
+    return {**config, **both}

@@ -17,6 +17,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     has_default_mode = False
+    batch = 1
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime.convert import convert
@@ -43,6 +44,9 @@ class OnnxRuntimeBackend:
             known = ("none", "weight-only", "dynamic", "static", "nncf")
             raise ConfigError(f"onnxruntime has no method '{recipe.method}'", hint=suggest(recipe.method, known))
         return graph.statistics(out)
+
+    def why_no_default_mode(self) -> str:
+        return ""
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

@@ -17,6 +17,7 @@ class OpenVinoBackend:
 
     name = "openvino"
     has_default_mode = True
+    batch = 1
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
@@ -39,6 +40,9 @@ class OpenVinoBackend:
             known = ("none", "nncf", "nncf-ptq")
             raise ConfigError(f"openvino has no method '{recipe.method}'", hint=suggest(recipe.method, known))
         return graph.statistics(out)
+
+    def why_no_default_mode(self) -> str:
+        return ""
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
