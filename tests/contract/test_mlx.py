@@ -61,8 +61,8 @@ def test_another_rope_base_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("length", "factors"), [(48, "short"), (128, "long")], ids=["within", "beyond"])
 def test_longrope_agrees_on_the_side_that_the_form_is_for(tmp_path: Path, length: int, factors: str) -> None:
-    factors = {"short_factor": [1 + i / 50 for i in range(16)], "long_factor": [1.5 + i for i in range(16)]}
-    scaling = {"type": "longrope", "rope_type": "longrope", **factors, "original_max_position_embeddings": 64}
+    lists = {"short_factor": [1 + i / 50 for i in range(16)], "long_factor": [1.5 + i for i in range(16)]}
+    scaling = {"type": "longrope", "rope_type": "longrope", **lists, "original_max_position_embeddings": 64}
     changes = {"max_position_embeddings": 512, "original_max_position_embeddings": 64, "rope_scaling": scaling}
     export = converted(tmp_path, factors, **changes)
     assert apart(export, np.random.default_rng(7).integers(3, 2000, (1, length))) < 2e-3

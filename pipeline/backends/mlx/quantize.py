@@ -30,7 +30,7 @@ def quantize(
             else:
                 model, config = _plain(model, config, settings)
             if settings.get("dwq"):
-                _dwq(export, model, calibration)
+                _dwq(export, model, str(config["dtype"]), calibration)
     except PipelineError:
         raise
     except Exception as error:  # mlx raises ValueError and RuntimeError with all it knows
@@ -69,7 +69,7 @@ def _gptq(
     return model, {**config, "quantization": quantization}
 
 
-def _dwq(export: Path, model: Any, calibration: Calibration | None) -> None:
+def _dwq(export: Path, model: Any, dtype: str, calibration: Calibration | None) -> None:
     """Distilled weight quantization: scales and biases are trained to give the full model's distribution."""
     import mlx.optimizers as optimizers
     from mlx_lm.quant.dwq import dwq_quantize
@@ -87,5 +87,5 @@ def _dwq(export: Path, model: Any, calibration: Calibration | None) -> None:
         batch_size=1,
         max_seq_length=len(windows[0][0]),
         seed=0,
-        dtype=mx.float32,
+        dtype=getattr(mx, dtype),
     )
