@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
+
+log = logging.getLogger(__name__)
 
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.json"]
 
@@ -12,12 +16,12 @@ ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt"
 def download(repo: str, revision: str, out: Path, code: bool = False) -> str:
     """Fill `out` with the repository's files at a revision; returns the commit it resolved to.
 
-    Its Python files come along only with `code` (trust_remote_code in the config).
+    Files come through the Hugging Face cache: a download that was cut resumes, and what is there needs no network.
+    The repository's Python files come along only with `code` (trust_remote_code in the config).
 
     Raises CheckpointError for an unknown id or revision, a gated model, no network, or no safetensors.
     """
     from httpx2 import HTTPError
-    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -29,12 +33,7 @@ def download(repo: str, revision: str, out: Path, code: bool = False) -> str:
 
     where = f"hub model {repo}@{revision}"
     try:
-        info = HfApi().model_info(repo, revision=revision)
-        files = [sibling.rfilename for sibling in info.siblings or []]
-        if not any(name.endswith(".safetensors") for name in files):
-            raise CheckpointError("it has no safetensors weights", where=where, hint="take a revision that has them")
-        commit = str(info.sha)
-        snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=[*ALLOWED, *(["*.py"] if code else [])])
+        snapshot = _snapshot(repo, revision, [*ALLOWED, *(["*.py"] if code else [])], where)
     except GatedRepoError:
         raise CheckpointError(
             "it is gated", where=where, hint="accept its licence on the hub, then: hf auth login"
@@ -48,10 +47,44 @@ def download(repo: str, revision: str, out: Path, code: bool = False) -> str:
             hint="check the id, or: hf auth login",
         ) from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, HTTPError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"the hub cannot be reached or refused: {first}",
+            f"the hub cannot be reached or refused: {lines[0]}",
             where=where,
             hint="check the network, or take a local folder: 'model=[local]' model.local.path=DIR",
         ) from None
-    return commit
+    for path in sorted(snapshot.rglob("*")):
+        if path.is_file():
+            _link_content(path.resolve(), out / path.name)
+    return snapshot.name
+
+
+def _snapshot(repo: str, revision: str, patterns: list[str], where: str) -> Path:
+    """The cached folder of the commit that the revision is now; without a network, of the one it was."""
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        info = HfApi().model_info(repo, revision=revision)
+    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
+        if isinstance(error, HfHubHTTPError):  # the hub answered
+            raise
+        try:
+            cached = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise error from None
+        log.info("%s: the hub is away, the cached commit %s is taken", where, cached.name[:12])
+        return cached
+    if not any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or []):
+        raise CheckpointError("it has no safetensors weights", where=where, hint="take a revision that has them")
+    return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+
+
+def _link_content(source: Path, target: Path) -> None:
+    """A hard link where both are on one disk, so that a model is not there twice; else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

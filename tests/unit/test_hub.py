@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.support.hub import COMMIT, REPO, serve
 from tests.support.project import Project
@@ -75,6 +77,51 @@ def test_offline_says_so(project: Project) -> None:
     done = fetch(project, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_download_that_was_cut_is_resumed(project: Project) -> None:
+    path = project.root / "models/tiny/model.safetensors"
+    filler = np.zeros((3000, 2000), np.float32)  # 24 MB: the hub's client keeps what it has in pieces of 10 MB
+    save_file({**load_file(path), "model.filler": filler}, path, metadata={"format": "pt"})
+    whole = path.read_bytes()
+    cut = len(whole) - 5_000_000
+    with serve(project.root / "models/tiny", cut=cut) as (endpoint, asked):
+        first = fetch(project, endpoint)
+        if first.returncode:
+            assert len(first.stderr.strip().splitlines()) == 1, first.stderr
+            assert fetch(project, endpoint).returncode == 0
+    ranges = [path for path in asked if "model.safetensors bytes=" in path]
+    assert ranges and not any("bytes=0-" in path for path in ranges), asked
+    assert (project.root / "artifacts/models/stand-in/model.safetensors").read_bytes() == whole
+
+
+def test_a_file_of_the_wrong_size_is_one_clear_line(project: Project) -> None:
+    with serve(project.root / "models/tiny", short=1000) as (endpoint, _):
+        done = fetch(project, endpoint, HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (project.root / "artifacts/models/stand-in").exists()
+
+
+def test_offline_takes_what_the_cache_has(project: Project) -> None:
+    with serve(project.root / "models/tiny") as (endpoint, _):
+        assert fetch(project, endpoint).returncode == 0
+    for environment in ({"HF_HUB_OFFLINE": "1"}, {}):
+        done = fetch(project, "http://127.0.0.1:9", **environment)
+        assert done.returncode == 0, done.stderr
+        assert "the cached commit 0123456789ab is taken" in done.stderr
+        assert project.json("artifacts/models/stand-in/manifest.json")["revision"] == COMMIT
+
+
+def test_a_revision_that_moved_is_fetched_anew(project: Project) -> None:
+    moved = "fedcba9876543210fedcba9876543210fedcba98"
+    with serve(project.root / "models/tiny") as (endpoint, _):
+        assert fetch(project, endpoint).returncode == 0
+    project.edit("models/tiny/config.json", '"rms_norm_eps": 1e-05', '"rms_norm_eps": 1e-06')
+    with serve(project.root / "models/tiny", commit=moved) as (endpoint, _):
+        assert fetch(project, endpoint).returncode == 0
+    assert project.json("artifacts/models/stand-in/manifest.json")["revision"] == moved
+    assert project.json("artifacts/models/stand-in/config.json")["rms_norm_eps"] == 1e-6
 
 
 def test_a_token_never_shows(project: Project, tmp_path: Path) -> None:
