@@ -22,6 +22,7 @@ BITS = {  # per weight, scales included
     "int3": 3.9,
     "int2": 3.0,
 }
+WITH_MORE_THAN_TEXT = ("Phi3VForCausalLM", "Phi4MMForCausalLM")
 BLOCK = {"Q8_0": 32, "Q5_0": 32, "Q4_0": 32, "Q4_1": 32, "IQ4_NL": 32}  # values per scale; all other GGUF types: 256
 FALLBACK = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0", "IQ4_X": "IQ4_NL"}
 
@@ -53,6 +54,8 @@ def backend_knows_architecture(c: Combination) -> str | None:
     known, wanted = c.backend_conf["architectures"], c.dimensions.architecture
     if wanted in known:
         return None
+    if wanted in WITH_MORE_THAN_TEXT:
+        return f"models with images or speech come later: no backend here takes {wanted} yet"
     return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {wanted or 'an unnamed one'}"
 
 
