@@ -14,6 +14,9 @@ COMMANDS = {
     "plan": "show the matrix: its cells, and what is left out by which rule",
     "compose": "write params.yaml from conf/ and overrides",
     "report": "write reports/ again and print the comparison",
+    "recommend": "which package to ship to each target, and why the others lost",
+    "gate": "exit with 1 when a required cell misses a gate",
+    "doctor": "which backends and targets are usable here, and what the others need",
     "verify": "hold a package against its manifest",
 }
 

@@ -14,6 +14,20 @@ from pathlib import Path
 
 from pipeline.types import JSON
 
+# device of a target → what a machine must have
+DEVICES = {
+    "cuda": "an NVIDIA GPU",
+    "directml": "Windows with a DirectX 12 GPU",
+    "webgpu": "a GPU with WebGPU",
+    "intel-gpu": "an Intel GPU",
+    "intel-npu": "an Intel NPU",
+    "qnn-htp": "a Snapdragon with a Hexagon NPU",
+    "apple-silicon": "Apple silicon",
+    "android-arm64": "a 64-bit Android phone",
+    "ios": "an iPhone or iPad",
+    "iot-arm64": "a 64-bit Arm board on Linux",
+}
+INTEL = "0x8086"  # PCI vendor
 REFERENCE_TOOLS = ("torch", "transformers", "tokenizers", "numpy")
 
 
@@ -89,9 +103,27 @@ def _memory_gib() -> int:
 
 
 def _accelerators() -> list[str]:
+    """Devices of DEVICES that this machine has, one entry each; of NVIDIA GPUs, one per card."""
     found = []
-    if Path("/proc/driver/nvidia/gpus").is_dir():
-        found += ["cuda"] * len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
+    system, arm = platform.system(), platform.machine().lower() in ("arm64", "aarch64")
+    nvidia = Path("/proc/driver/nvidia/gpus")
+    if nvidia.is_dir():
+        found += ["cuda"] * len(list(nvidia.iterdir()))
+    if any(_is_intel(path) for path in Path("/sys/class/drm").glob("renderD*")):
+        found.append("intel-gpu")
+    if any(_is_intel(path) for path in Path("/sys/class/accel").glob("accel*")):
+        found.append("intel-npu")
+    if system == "Darwin" and arm:
         found.append("apple-silicon")
+    if system == "Windows":
+        found += ["directml", "qnn-htp"] if arm else ["directml"]
+    if system == "Linux" and arm:
+        found.append("android-arm64" if "ANDROID_ROOT" in os.environ else "iot-arm64")
     return found
+
+
+def _is_intel(device: Path) -> bool:
+    try:
+        return (device / "device" / "vendor").read_text(encoding="ascii").strip() == INTEL
+    except OSError:
+        return False

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import layout
 from pipeline.dimensions import Dimensions, dimensions
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.gates import check_gates
 from pipeline.recipes import needs_calibration
 from pipeline.rules import Combination, why_excluded
 from pipeline.types import JSON, Family, Recipe
@@ -50,9 +51,19 @@ def make_plan(config: Mapping[str, Any]) -> JSON:
         else:
             _add(plan, cell, combination, config)
     if not plan["cells"]:
-        reasons = "; ".join(f"{cell}: {reason}" for cell, reason in plan["excluded"].items())
-        raise ConfigError(f"every cell of the matrix is excluded ({reasons})")
+        raise ConfigError(f"every cell of the matrix is excluded ({'; '.join(grouped(plan['excluded']))})")
     return plan
+
+
+def grouped(reasons: Mapping[str, str]) -> list[str]:
+    """The reasons, each once, with the combination or the number of combinations that it leaves out."""
+    grouped: dict[str, list[str]] = {}
+    for cell, reason in reasons.items():
+        grouped.setdefault(reason, []).append(cell)
+    return [
+        f"{reason} ({cells[0] if len(cells) == 1 else f'{len(cells)} combinations'})"
+        for reason, cells in grouped.items()
+    ]
 
 
 def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
@@ -77,6 +88,8 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
     problems += [
         f"benchmark.{key} must be at least {least}" for key, least in _LEAST_RUN.items() if benchmark[key] < least
     ]
+    for name, target in config["target"].items():
+        problems += check_gates(name, target)
     shapes = {}
     for name, model in config["model"].items():
         try:
@@ -100,17 +113,19 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
     recipe = c.recipe()
     if recipe is None:
         raise ConfigError(f"{c.backend} has no {c.family} recipe '{c.recipe_name}'", where=cell)
-    if recipe.form not in c.backend_conf["forms"]:
+    form = c.form(recipe)
+    if form not in c.backend_conf["forms"]:
         known = ", ".join(c.backend_conf["forms"])
-        raise ConfigError(f"recipe form '{recipe.form}' is none of {known}", where=f"backend.{c.backend}")
+        raise ConfigError(f"form '{form}' is none of {known}", where=f"backend.{c.backend}")
     if needs_calibration(recipe) and not config["evaluate"]["calibration"]:
         raise ConfigError(
             f"recipe '{recipe.name}' of {c.backend} needs calibration data",
             where=cell,
             hint="set evaluate.calibration to a text file",
         )
-    export = "_".join((c.model, c.backend, recipe.form))
-    build = "_".join((c.model, c.precision, c.backend))
+    export = "_".join((c.model, c.backend, form))
+    own = [*([recipe.name] if recipe.name != c.recipe_name else []), *([form] if form != recipe.form else [])]
+    build = "-".join(("_".join((c.model, c.precision, c.backend)), *own))
     plan["models"].setdefault(c.model, _model(c.model, config))
     weights = plan["models"][c.model]["weights"]
     plan["exports"].setdefault(
@@ -120,22 +135,22 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
             "backend": c.backend,
             "weights": weights,
             "convert": {
-                "form": _form(c, recipe),
+                "form": _form(c, form),
                 "requires": dict(c.backend_conf["requires"]),
                 "without": list(c.backend_conf["converts_without"]),
             },
         },
     )
-    plan["builds"].setdefault(build, _build(c, recipe, export, weights, config))
+    plan["builds"].setdefault(build, _build(c, recipe, form, export, weights, config))
     plan["cells"][cell] = _cell(c, recipe, build, config)
 
 
-def _form(c: Combination, recipe: Recipe) -> JSON:
+def _form(c: Combination, form: str) -> JSON:
     """The input form, with the tool's checkout where the user has one. Raises ConfigError for a missing one."""
     root = c.backend_conf["root"]
     if root and not Path(root).is_dir():
         raise ConfigError("there is no such folder", where=f"backend.{c.backend}.root {root}")
-    return {**c.backend_conf["forms"][recipe.form], **({"root": root} if root else {})}
+    return {**c.backend_conf["forms"][form], **({"root": root} if root else {})}
 
 
 def _model(name: str, config: Mapping[str, Any]) -> JSON:
@@ -156,13 +171,13 @@ def _model(name: str, config: Mapping[str, Any]) -> JSON:
     }
 
 
-def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Mapping[str, Any]) -> JSON:
+def _build(c: Combination, recipe: Recipe, form: str, export: str, weights: str, config: Mapping[str, Any]) -> JSON:
     evaluate = config["evaluate"]
     quantize: JSON = {
         "family": str(c.family),
         "recipe": recipe.name,
         "method": recipe.method,
-        "form": recipe.form,
+        "form": form,
         "settings": dict(recipe.settings),
         "seed": config["seed"],
     }
@@ -206,8 +221,10 @@ def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any])
             "target": c.target,
             "license": model["license"],
             "source": model["repo"] or Path(model["path"]).name,
-            "options": dict(c.target_conf["package"]),
+            "options": dict(c.target_conf["package"].get(c.backend, {})),
+            "run": c.target_conf["run"],
         },
+        "gates": dict(c.target_conf["gates"]),
         "benchmark": {**config["benchmark"], "device": c.target_conf["device"]},
     }
 

@@ -22,6 +22,7 @@ BITS = {  # per weight, scales included
     "int3": 3.9,
     "int2": 3.0,
 }
+DEFAULT = "default"
 WITH_MORE_THAN_TEXT = ("Phi3VForCausalLM", "Phi4MMForCausalLM")
 BLOCK = {"Q8_0": 32, "Q5_0": 32, "Q4_0": 32, "Q4_1": 32, "IQ4_NL": 32}  # values per scale; all other GGUF types: 256
 FALLBACK = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0", "IQ4_X": "IQ4_NL"}
@@ -41,13 +42,25 @@ class Combination:
     target: str
     target_conf: Mapping[str, Any]
 
+    @property
+    def chosen(self) -> str:
+        """The recipe's name: the precision's, or where it says none, the target's own."""
+        own = self.target_conf["recipes"].get(self.backend, {}).get(self.family, DEFAULT)
+        return str(own) if self.recipe_name == DEFAULT else self.recipe_name
+
     def recipe(self) -> Recipe | None:
-        """The backend's recipe for this precision, or None when it has none."""
-        raw = self.backend_conf["recipes"].get(self.family, {}).get(self.recipe_name)
+        """The backend's recipe for this precision on this target, or None when it has none."""
+        raw = self.backend_conf["recipes"].get(self.family, {}).get(self.chosen)
         if raw is None:
             return None
-        where = f"backend.{self.backend}.recipes.{self.family}.{self.recipe_name}"
-        return parse_recipe(self.recipe_name, Family(self.family), raw, where, self.backend_conf["methods"])
+        where = f"backend.{self.backend}.recipes.{self.family}.{self.chosen}"
+        return parse_recipe(self.chosen, Family(self.family), raw, where, self.backend_conf["methods"])
+
+    def form(self, recipe: Recipe) -> str:
+        """The recipe's input form, or what the target's provider family takes in its place."""
+        family = self.target_conf["backends"].get(self.backend, "")
+        changed = self.backend_conf["providers"].get(family, {})
+        return str(changed.get(recipe.form, recipe.form))
 
 
 def backend_knows_architecture(c: Combination) -> str | None:
@@ -63,19 +76,36 @@ def backend_has_recipe(c: Combination) -> str | None:
     recipes = c.backend_conf["recipes"].get(c.family, {})
     if not recipes:
         return f"{c.backend} has no {c.family}"
-    if c.recipe_name not in recipes:
-        return f"{c.backend} has no {c.family} recipe '{c.recipe_name}' ({suggest(c.recipe_name, recipes)})"
+    if c.chosen not in recipes:
+        return f"{c.backend} has no {c.family} recipe '{c.chosen}' ({suggest(c.chosen, recipes)})"
     return None
 
 
 def backend_serves_target(c: Combination) -> str | None:
-    targets = c.backend_conf["targets"]
-    return None if c.target in targets else f"{c.backend} serves {', '.join(targets) or 'no target'}, not {c.target}"
+    served = c.target_conf["backends"]
+    if c.backend in served:
+        return None
+    return f"{c.target} is served by {', '.join(served) or 'nothing'}, not by {c.backend}"
+
+
+def toolchain_is_here(c: Combination) -> str | None:
+    reason = c.target_conf["left_out"].get(c.backend)
+    return str(reason) if reason else None
 
 
 def target_takes_precision(c: Combination) -> str | None:
     precisions = c.target_conf["precisions"]
     return None if not precisions or c.family in precisions else f"{c.target} takes {', '.join(precisions)}"
+
+
+def target_takes_form(c: Combination) -> str | None:
+    """Whether the device takes the recipe's settings: an NPU's symmetric weights by channel, for example."""
+    recipe = c.recipe()
+    for word, values in c.target_conf["takes"].items():
+        value = recipe.settings.get(word) if recipe else None
+        if value is not None and value not in values:
+            return f"{c.target} takes {word} {', '.join(map(str, values))}, the recipe has {value}"
+    return None
 
 
 def target_holds_model(c: Combination) -> str | None:
@@ -119,12 +149,14 @@ def rows_hold_the_type(c: Combination) -> str | None:
 
 RULES: tuple[Callable[[Combination], str | None], ...] = (
     backend_knows_architecture,
-    backend_has_recipe,
     backend_serves_target,
     target_takes_precision,
+    backend_has_recipe,
+    target_takes_form,
     target_holds_model,
     group_size_divides,
     rows_hold_the_type,
+    toolchain_is_here,
 )
 
 

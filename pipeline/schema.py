@@ -42,7 +42,7 @@ class BackendConf:
     install: str = ""
     root: str = ""
     architectures: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
+    providers: dict[str, dict[str, str]] = field(default_factory=dict)
     methods: dict[str, list[str]] = field(default_factory=dict)
     forms: dict[str, dict[str, Any]] = field(default_factory=dict)
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -50,13 +50,19 @@ class BackendConf:
 
 @dataclass
 class TargetConf:
-    """A device: what it holds, how packages for it are written and measured."""
+    """A device: what serves it, what it takes and holds, how packages for it are written, and what they must keep."""
 
     description: str = ""
-    device: str = ""
+    device: str = ""  # as pipeline.host detects it; empty: any CPU
+    backends: dict[str, str] = field(default_factory=dict)  # backend → provider family
     precisions: list[str] = field(default_factory=list)
+    recipes: dict[str, dict[str, str]] = field(default_factory=dict)  # backend → family → its default recipe here
+    takes: dict[str, list[Any]] = field(default_factory=dict)  # a recipe's word → the values that the device takes
+    left_out: dict[str, str] = field(default_factory=dict)  # backend → why no package is made here
     max_weight_gb: float = 0.0
-    package: dict[str, Any] = field(default_factory=dict)
+    package: dict[str, dict[str, Any]] = field(default_factory=dict)  # backend → what is written into the package
+    run: str = ""
+    gates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -82,7 +82,8 @@ class RuntimeRequest:
     task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
     `threads` threads; answers {"load_s": float, "ttft_ms": [...], "prefill_tokens_per_s": [...],
     "decode_tokens_per_s": [...]}, one entry per counted run, and may add
-    "extra": {<metric>: [...]}, what users of that runtime are used to.
+    "extra": {<metric>: [...]}, what users of that runtime are used to. `device` is a target's device
+    (pipeline.host.DEVICES) to measure on, or empty for the CPU.
     """
 
     task: str
@@ -91,6 +92,7 @@ class RuntimeRequest:
     threads: int = 0
     warmup: int = 0
     runs: int = 1
+    device: str = ""
 
     def to_json(self) -> JSON:
         return {**self.__dict__, "prompts": [list(map(int, prompt)) for prompt in self.prompts]}

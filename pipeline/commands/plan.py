@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 
 from pipeline.types import JSON
 
@@ -25,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def text(plan: JSON) -> str:
     """The cells as a table, then the excluded combinations with their reasons."""
+    from pipeline.plan import grouped
+
     rows = [("cell", "method", "settings")]
     for key, cell in plan["cells"].items():
         recipe = plan["builds"][cell["build"]]["quantize"]
@@ -34,19 +35,8 @@ def text(plan: JSON) -> str:
     lines = [f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows]
     counts = ", ".join(f"{len(plan[group])} {group}" for group in ("models", "exports", "builds", "cells"))
     lines += ["", f"{counts}; {len(plan['excluded'])} excluded"]
-    lines += [f"  {line}" for line in excluded(plan["excluded"])]
+    lines += [f"  {line}" for line in grouped(plan["excluded"])]
     return "\n".join(lines) + "\n"
-
-
-def excluded(reasons: Mapping[str, str]) -> list[str]:
-    """The reasons, each once, with the combination or the number of combinations that it leaves out."""
-    grouped: dict[str, list[str]] = {}
-    for cell, reason in reasons.items():
-        grouped.setdefault(reason, []).append(cell)
-    return [
-        f"{reason} ({cells[0] if len(cells) == 1 else f'{len(cells)} combinations'})"
-        for reason, cells in grouped.items()
-    ]
 
 
 def _short(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
+from pipeline.gates import judge
 from pipeline.reporting import common
 from pipeline.reporting.outcomes import Step, first_failure, steps_of
 from pipeline.types import JSON, Status
@@ -85,7 +86,7 @@ def _cell_record(cell: str, plan: Mapping[str, Any], outcomes: Mapping[str, JSON
         "metrics": metrics,
         "reasons": reasons,
         "extra": outcomes["benchmark"].get("extra") or {},
-        "gates": [],
+        "gates": judge(metrics, outcomes["evaluate"].get("reference") or {}, entry["gates"]),
         "package": {key: packaged.get(key) for key in ("path", "size_bytes", "sha256")}
         if packaged["status"] == Status.OK
         else None,

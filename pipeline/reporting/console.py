@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from pipeline.reporting.common import note
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, tally, troubles
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, status, tally, troubles
 from pipeline.types import JSON
 
 WIDTH = 120
@@ -32,8 +32,8 @@ def table(records: Sequence[JSON]) -> str:
             lines = _cells(rows, axes, columns)
     widths = _fit(_widths(lines), len(axes))
     text = [*_wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
-    for status, reason, cells in troubles(rows):
-        text += ["", *_wrapped(f"{status}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
+    for kind, reason, cells in troubles(rows):
+        text += ["", *_wrapped(f"{kind}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
     if note(rows):
         text += ["", *_wrapped(note(rows))]
     if any(row["noisy"] for row in rows):
@@ -44,7 +44,7 @@ def table(records: Sequence[JSON]) -> str:
 def _cells(rows: list[JSON], axes: list[str], columns: list[Column]) -> list[list[str]]:
     """The header and the rows as text, not yet aligned."""
     header = [*(AXES[axis] for axis in axes), *(column.header for column in columns), "status"]
-    return [header, *([*(r[a] for a in axes), *(c.text(r) for c in columns), r["status"]] for r in rows)]
+    return [header, *([*(r[a] for a in axes), *(c.text(r) for c in columns), status(r)] for r in rows)]
 
 
 def _widths(lines: list[list[str]]) -> list[int]:

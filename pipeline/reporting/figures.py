@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.gates import missed, passes
 from pipeline.types import Status
 
 # what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types
@@ -67,6 +68,11 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def status(record: Mapping[str, Any]) -> str:
+    """A row's status; `gate` where the cell is ok and misses one."""
+    return str(record["status"]) if record["status"] != Status.OK or passes(record["gates"]) else "gate"
+
+
 def tally(records: list[dict[str, Any]]) -> str:
     """`8 cells: 6 ok, 1 skipped, 1 failed`."""
     counts = {status: sum(record["status"] == status for record in records) for status in Status}
@@ -75,10 +81,13 @@ def tally(records: list[dict[str, Any]]) -> str:
 
 
 def troubles(records: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """(status, reason, cells) of the rows that are not ok, failed ones first; a shared reason comes once."""
+    """(status, reason, cells) of the rows that are not ok or miss a gate; a shared reason comes once."""
     shared: dict[tuple[str, str], list[str]] = {}
-    for status in (Status.FAILED, Status.SKIPPED):
+    for kind in (Status.FAILED, Status.SKIPPED):
         for record in records:
-            if record["status"] == status:
-                shared.setdefault((status, one_line(record["reason"])), []).append(record["id"])
-    return [(str(status), reason, cells) for (status, reason), cells in shared.items()]
+            if record["status"] == kind:
+                shared.setdefault((kind, one_line(record["reason"])), []).append(record["id"])
+    for record in records:
+        if status(record) == "gate":
+            shared.setdefault(("gate", f"misses {', '.join(missed(record['gates']))}"), []).append(record["id"])
+    return [(str(kind), reason, cells) for (kind, reason), cells in shared.items()]

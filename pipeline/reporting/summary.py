@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from pipeline.reporting.choice import recommend
 from pipeline.reporting.common import note
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, tally, troubles
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, status, tally, troubles
 from pipeline.types import JSON
 
+SECTIONS = {"failed": "Failed", "skipped": "Skipped", "gate": "Gates missed"}
 MEANING = """\
 KL is the mean divergence of a cell's next-token distribution from transformers in fp32, in nats per token:
 0 is identical. Perplexity (ppl), top-1 (how often both put the same token first) and accuracy (acc) use the
@@ -29,9 +31,10 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     if any(row["noisy"] for row in rows):
         parts.append(f"{NOISY} Other programs kept the machine busy; measure again before comparing speed.\n")
     parts.append(MEANING)
-    for status in ("failed", "skipped"):
-        same = {", ".join(cells): reason for kind, reason, cells in troubles(rows) if kind == status}
-        parts.append(_section(status.capitalize(), same))
+    for wanted, title in SECTIONS.items():
+        same = {", ".join(cells): reason for kind, reason, cells in troubles(rows) if kind == wanted}
+        parts.append(_section(title, same))
+    parts.append(_choices(rows))
     parts.append(_not_measured(rows))
     parts.append(_section("Excluded by the plan", excluded))
     return "\n".join(part for part in parts if part)
@@ -55,7 +58,21 @@ def _table(rows: list[JSON]) -> str:
 
 
 def _status(row: JSON) -> str:
-    return row["status"] if row["status"] == "ok" else f"**{row['status']}**"
+    shown = status(row)
+    return shown if shown == "ok" else f"**{shown}**"
+
+
+def _choices(rows: list[JSON]) -> str:
+    """What to ship to each target, where targets have gates."""
+    lines = []
+    for target in dict.fromkeys(row["target"] for row in rows if row["gates"]):
+        choice = recommend(rows, target)
+        if choice["choice"]:
+            lines.append(f"- {target}: `{choice['choice']}` (rests on {choice['rests_on']})\n")
+        elif choice["closest"]:
+            misses = ", ".join(choice["closest"]["misses"])
+            lines.append(f"- {target}: nothing passes its gates; closest is `{choice['closest']['id']}`: {misses}\n")
+    return f"## What to ship\n\n{''.join(lines)}" if lines else ""
 
 
 def _section(title: str, reasons: Mapping[str, Any]) -> str:

@@ -28,7 +28,13 @@ def benchmark(key: str, entry: JSON) -> str | None:
     count = settings["threads"] or min(host.threads(), psutil.cpu_count(logical=False) or 1)
     prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings["prompt_tokens"])]
     request = RuntimeRequest(
-        "measure", [prompt], settings["new_tokens"], count, warmup=settings["warmup"], runs=settings["runs"]
+        "measure",
+        [prompt],
+        settings["new_tokens"],
+        count,
+        warmup=settings["warmup"],
+        runs=settings["runs"],
+        device=settings["device"],
     )
     before = busy_cores()
     answer = ask_runtime(entry["backend"], layout.package(key), request)
@@ -59,7 +65,7 @@ def _why_skipped(key: str, entry: JSON, machine: JSON) -> str | None:
         return str(packaged["reason"])
     device = entry["benchmark"]["device"]
     if device and device not in machine["accelerators"]:
-        return f"this machine has no {device}"
+        return f"needs {host.DEVICES.get(device, device)}"
     return why_unusable(entry["backend"])
 
 

@@ -75,7 +75,7 @@ def evaluate(key: str, entry: JSON) -> str | None:
             "reason": "",
             "metrics": metrics,
             "reasons": reasons,
-            "reference": {name: summary[name] for name in ("perplexity", "task_accuracy")},
+            "reference": _reference_figures(source, len(ids), questions, summary),
             "windows": per_window(sums),
             "windows_default_mode": None if unmeasured else per_window(users),
             "answered_right": [chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)],
@@ -118,6 +118,16 @@ def _windows(
             sums.append(score_window(window, scored, hidden[len(sums)], reference.lm_head, reference.bias))
         report(len(sums))
     return sums
+
+
+def _reference_figures(source: Path, windows: int, questions: list[Question], summary: JSON) -> JSON:
+    """The reference's perplexity and accuracy on the same windows and questions."""
+    nll = np.load(source / layout.NLL)[:windows]
+    scores = summary["question_scores"][: len(questions)]
+    return {
+        "perplexity": float(np.exp(nll.mean())),
+        "task_accuracy": accuracy(questions, scores) if questions else None,
+    }
 
 
 def _decode(entry: JSON, build: Path, ids: NDArray[np.int64], count: int, logits: Logits) -> JSON:

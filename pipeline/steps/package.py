@@ -36,7 +36,10 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
         runtime_files = digests(out)
         write_text(out / SUMS, sums(runtime_files))
         manifest = _manifest(key, entry, build_entry, out)
-        manifest["run"] = backend.run_instruction(key)
+        on_device = entry["package"]["run"]
+        manifest["run"] = backend.run_instruction(key) + (
+            f"\nOn {entry['package']['target']}: {on_device}\n" if on_device else ""
+        )
         manifest["size_bytes"] = sum(file["size_bytes"] for file in runtime_files.values())
         write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
         _generate(entry["backend"], out, read_json(evaluation)["decode"], key)

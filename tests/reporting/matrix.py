@@ -69,6 +69,7 @@ class Matrix:
                 "source": model,
                 "options": {},
             },
+            "gates": {},
             "benchmark": {"target": target},
         }
         return cell

@@ -13,7 +13,11 @@ F32 = 0  # enum ggml_type: `generate` is held against logits with an fp32 cache
 BENCH_PROMPT, BENCH_TOKENS = 512, 128  # what llama-bench measures: pp512 and tg128
 
 
-def load(package: str, threads: int, length: int, accurate: bool) -> Any:
+ALL_LAYERS = -1  # on the GPU
+GPUS = ("cuda", "apple-silicon")
+
+
+def load(package: str, threads: int, length: int, accurate: bool, device: str = "") -> Any:
     from llama_cpp import Llama
 
     path = next(Path(package).glob("*.gguf"))
@@ -25,7 +29,7 @@ def load(package: str, threads: int, length: int, accurate: bool) -> Any:
         n_batch=512,
         n_threads=count,
         n_threads_batch=count,
-        n_gpu_layers=0,
+        n_gpu_layers=ALL_LAYERS if device in GPUS else 0,
         verbose=False,
         **precise,
     )
@@ -52,7 +56,7 @@ def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
         model = load(package, request["threads"], length, accurate=True)
         return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
     begun = time.perf_counter()
-    model = load(package, request["threads"], max(length, BENCH_PROMPT), accurate=False)
+    model = load(package, request["threads"], max(length, BENCH_PROMPT), accurate=False, device=request["device"])
     load_s = time.perf_counter() - begun
     for _ in range(request["warmup"]):
         generate(model, prompts[0], count)

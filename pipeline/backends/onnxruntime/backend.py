@@ -55,10 +55,12 @@ class OnnxRuntimeBackend:
         yield OnnxSession(build)
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
-        from pipeline.backends.onnxruntime.files import copy_model, copy_side_files
+        from pipeline.backends.onnxruntime.files import copy_model, copy_side_files, set_providers
 
         copy_side_files(build, out)
         copy_model(build, out)
+        if target.get("provider_options"):
+            set_providers(out, target["provider_options"])
 
     def run_instruction(self, package_name: str) -> str:
         from pipeline.backends.onnxruntime.instruction import run_instruction

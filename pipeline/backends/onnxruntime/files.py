@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -29,3 +30,11 @@ def copy_side_files(source: Path, out: Path) -> None:
     for name in (CONFIG, *TOKENIZER):
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
+
+
+def set_providers(folder: Path, options: list[dict[str, dict[str, str]]]) -> None:
+    """Write a target's execution providers into genai_config.json."""
+    path = folder / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["model"]["decoder"]["session_options"]["provider_options"] = options
+    path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")

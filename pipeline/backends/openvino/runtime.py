@@ -16,6 +16,9 @@ ACCURACY = {
 }
 
 
+DEVICES = {"intel-gpu": "GPU", "intel-npu": "NPU"}
+
+
 def generate(pipeline: Any, prompt: list[int], count: int) -> Any:
     """Greedy continuation of token ids by `count` tokens; an end token does not stop it."""
     import numpy as np
@@ -38,7 +41,8 @@ def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
         pipeline = genai.LLMPipeline(package, "CPU", **ACCURACY, **threads)
         return {"tokens": [list(generate(pipeline, prompt, count).tokens[0]) for prompt in request["prompts"]]}
     begun = time.perf_counter()
-    pipeline = genai.LLMPipeline(package, "CPU", **threads)
+    device = DEVICES.get(request["device"], "CPU")
+    pipeline = genai.LLMPipeline(package, device, **(threads if device == "CPU" else {}))
     load_s = time.perf_counter() - begun
     prompt = request["prompts"][0]
     runs = []

@@ -1,0 +1,85 @@
+"""doctor: which backends and targets are usable on this machine, and what the others need. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pipeline.types import JSON
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    found = examine()
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if arguments.json else text(found))
+    return 0
+
+
+def examine() -> JSON:
+    """{python, machine, backends, targets}: each entry usable or not, with what is needed."""
+    from pipeline import host, layout
+
+    machine = host.machine_facts()
+    backends: JSON = {}
+    for name, conf in _options("backend").items():
+        facts = host.tool_facts(conf["requires"], conf.get("install", "make install"))
+        wrong = "; ".join(f"{tool}: {said}; run: {facts['install']}" for tool, said in facts["wrong"].items())
+        needs = facts["reason"] or wrong
+        backends[name] = {"usable": not needs, "needs": needs, "versions": facts["versions"]}
+    targets: JSON = {}
+    for name, conf in _options("target").items():
+        device = conf.get("device", "")
+        ready = [backend for backend in conf["backends"] if backends[backend]["usable"]]
+        packaged = [backend for backend in ready if backend not in conf.get("left_out", {})]
+        here = not device or device in machine["accelerators"]
+        targets[name] = {
+            "packages_by": packaged,
+            "needs": "; ".join(conf.get("left_out", {}).values()) if not packaged else "",
+            "measured_here": here,
+            "device": "" if here else f"needs {host.DEVICES.get(device, device)}",
+        }
+    return {
+        "python": host.python_facts(),
+        "root": str(layout.CONF.resolve().parent),
+        "machine": machine,
+        "backends": backends,
+        "targets": targets,
+    }
+
+
+def _options(group: str) -> dict[str, Any]:
+    """name → entry of every file in a group of conf/."""
+    import yaml
+
+    from pipeline import layout
+
+    found: dict[str, Any] = {}
+    for path in sorted((layout.CONF / group).glob("*.yaml")):
+        found |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def text(found: JSON) -> str:
+    machine = found["machine"]
+    accelerators = ", ".join(machine["accelerators"]) or "no accelerator"
+    lines = [
+        found["python"],
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {accelerators}",
+        "",
+        "backends",
+    ]
+    width = max(map(len, (*found["backends"], *found["targets"])))
+    for name, entry in found["backends"].items():
+        versions = ", ".join(f"{tool} {version}" for tool, version in entry["versions"].items() if version)
+        lines.append(f"  {name:<{width}}  {'ok: ' + versions if entry['usable'] else entry['needs']}")
+    lines += ["", "targets"]
+    for name, entry in found["targets"].items():
+        made = f"packages by {', '.join(entry['packages_by'])}" if entry["packages_by"] else "no package"
+        speed = "speed measured here" if entry["measured_here"] else f"speed {entry['device']}"
+        lines.append(f"  {name:<{width}}  {made}; {entry['needs'] or speed}")
+    return "\n".join(lines) + "\n"

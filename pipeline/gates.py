@@ -1,0 +1,107 @@
+"""Gates: what a package must keep on a target. A missed gate is an outcome that the row states, no failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ConfigError, suggest
+from pipeline.types import JSON
+
+Figure = Callable[[Mapping[str, Any], Mapping[str, Any]], float | None]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound on a figure of a cell: of its metrics and the reference's figures on the same tokens."""
+
+    metric: str  # whose reason is given where the figure is missing
+    figure: Figure
+    most: bool  # whether the bound is the largest allowed, or the smallest
+    highest: float | None = None  # a bound above this is a mistake
+
+
+def _metric(name: str, unit: float = 1.0) -> Figure:
+    def figure(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
+        value = metrics.get(name)
+        return None if value is None else float(value) / unit
+
+    return figure
+
+
+def _perplexity_increase(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
+    own, base = metrics.get("perplexity"), reference.get("perplexity")
+    return own / base - 1 if own and base else None
+
+
+def _accuracy_kept(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
+    own, base = metrics.get("task_accuracy"), reference.get("task_accuracy")
+    return own / base if own is not None and base else None
+
+
+GATES = {
+    "max_perplexity_increase": Gate("perplexity", _perplexity_increase, most=True),  # relative to fp32: 0.1 is 10 %
+    "max_kl_nats": Gate("kl_nats_mean", _metric("kl_nats_mean"), most=True),
+    "min_top1_agreement": Gate("top1_agreement", _metric("top1_agreement"), most=False, highest=1),
+    "min_accuracy_kept": Gate("task_accuracy", _accuracy_kept, most=False, highest=1),  # share of the reference's
+    "min_decode_tokens_per_s": Gate("decode_tokens_per_s", _metric("decode_tokens_per_s"), most=False),
+    "max_ttft_ms": Gate("ttft_ms_p50", _metric("ttft_ms_p50"), most=True),
+    "max_package_mb": Gate("size_bytes", _metric("size_bytes", 1e6), most=True),
+    "max_peak_memory_mb": Gate("peak_rss_bytes", _metric("peak_rss_bytes", 1e6), most=True),
+}
+
+
+def check_gates(target: str, conf: Mapping[str, Any]) -> list[str]:
+    """Everything wrong with a target's gates: unknown names, bounds that nothing or everything meets."""
+    problems, bounds, where = [], conf["gates"], f"target.{target}.gates"
+    for name, bound in bounds.items():
+        if name not in GATES:
+            problems.append(f"{where}: unknown gate '{name}' ({suggest(name, GATES)})")
+        elif bound < 0:
+            problems.append(f"{where}.{name}: {bound:g} is negative")
+        elif (highest := GATES[name].highest) is not None and bound > highest:
+            problems.append(f"{where}.{name}: {bound:g} is more than {highest:g}, which nothing reaches")
+    held = conf["max_weight_gb"]
+    package = bounds.get("max_package_mb")
+    if held and package is not None and package > held * 1000:
+        problems.append(
+            f"{where} contradict the target: max_package_mb {package:g}, and it holds {held:g} GB of weights"
+        )
+    return problems
+
+
+def judge(metrics: Mapping[str, Any], reference: Mapping[str, Any], bounds: Mapping[str, float]) -> list[JSON]:
+    """[{gate, bound, value, passed, margin}]: passed is null where the figure is missing; margin is relative."""
+    verdicts = []
+    for name, bound in bounds.items():
+        if name not in GATES:
+            raise ConfigError(f"unknown gate '{name}'", hint=suggest(name, GATES))
+        gate = GATES[name]
+        value = gate.figure(metrics, reference)
+        room = None if value is None else (bound - value if gate.most else value - bound)
+        verdicts.append(
+            {
+                "gate": name,
+                "bound": bound,
+                "value": value,
+                "passed": None if room is None else room >= 0,
+                "margin": None if room is None else round(room / bound if bound else room, 4),
+            }
+        )
+    return verdicts
+
+
+def missed(gates: list[JSON]) -> list[str]:
+    """`max_kl_nats 0.11 > 0.1` of each missed gate."""
+    sign = {True: ">", False: "<"}
+    return [
+        f"{gate['gate']} {gate['value']:.3g} {sign[GATES[gate['gate']].most]} {gate['bound']:g}"
+        for gate in gates
+        if gate["passed"] is False
+    ]
+
+
+def passes(gates: list[JSON]) -> bool:
+    """Whether no gate is missed; a figure that is missing misses nothing."""
+    return all(gate["passed"] is not False for gate in gates)

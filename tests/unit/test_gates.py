@@ -1,0 +1,117 @@
+"""Gates and the choice among cells: what passes, what was missed by how much, and why the others lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.gates import GATES, judge, missed, passes
+from pipeline.reporting.choice import pareto, recommend
+from tests.support.project import Project
+
+METRICS = {
+    "perplexity": 2.2,
+    "kl_nats_mean": 0.05,
+    "top1_agreement": 0.95,
+    "task_accuracy": 0.9,
+    "decode_tokens_per_s": 100.0,
+    "ttft_ms_p50": 20.0,
+    "size_bytes": 5_000_000,
+    "peak_rss_bytes": 90_000_000,
+}
+REFERENCE = {"perplexity": 2.0, "task_accuracy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("gate", "bound", "value", "passed", "margin"),
+    [
+        ("max_perplexity_increase", 0.2, 0.1, True, 0.5),
+        ("max_kl_nats", 0.04, 0.05, False, -0.25),
+        ("min_top1_agreement", 0.9, 0.95, True, 0.0556),
+        ("min_accuracy_kept", 0.95, 0.9, False, -0.0526),
+        ("min_decode_tokens_per_s", 80, 100.0, True, 0.25),
+        ("max_ttft_ms", 10, 20.0, False, -1.0),
+        ("max_package_mb", 5, 5.0, True, 0.0),
+        ("max_peak_memory_mb", 100, 90.0, True, 0.1),
+    ],
+)
+def test_a_gate_says_whether_and_by_how_much(
+    gate: str, bound: float, value: float, passed: bool, margin: float
+) -> None:
+    (verdict,) = judge(METRICS, REFERENCE, {gate: bound})
+    assert verdict["value"] == pytest.approx(value) and verdict["passed"] is passed
+    assert verdict["margin"] == pytest.approx(margin)
+    assert passes([verdict]) is passed and bool(missed([verdict])) is not passed
+
+
+def test_every_gate_is_tested() -> None:
+    assert len(GATES) == 8
+
+
+def test_a_figure_that_is_missing_is_unknown_and_misses_nothing() -> None:
+    verdicts = judge({**METRICS, "decode_tokens_per_s": None}, REFERENCE, {"min_decode_tokens_per_s": 5})
+    assert verdicts[0]["passed"] is None and passes(verdicts) and not missed(verdicts)
+
+
+def cell(name: str, kl: float, size: float, speed: float | None = None, **changes: Any) -> dict[str, Any]:
+    metrics = {"kl_nats_mean_common": kl, "size_bytes": size, "decode_tokens_per_s": speed}
+    gates = judge({**METRICS, "kl_nats_mean": kl}, REFERENCE, {"max_kl_nats": 0.1})
+    record = {"id": name, "target": "phone", "status": "ok", "reason": "", "metrics": metrics, "gates": gates}
+    return {**record, "package": {"path": f"packages/{name}"}, **changes}
+
+
+def test_the_smallest_of_those_that_pass_is_chosen_where_speed_is_unknown() -> None:
+    cells = [cell("big", 1e-6, 9e6), cell("small", 0.05, 3e6), cell("bad", 0.2, 2e6)]
+    choice = recommend(cells, "phone")
+    assert choice["choice"] == "small" and "speed was not measured" in choice["rests_on"]
+    assert choice["lost"] == {"big": "larger: 9.0 against 3.0 MB", "bad": "misses max_kl_nats 0.2 > 0.1"}
+
+
+def test_the_fastest_is_chosen_where_speed_is_known() -> None:
+    cells = [cell("slow", 1e-6, 3e6, 50), cell("fast", 0.05, 4e6, 200), cell("bad", 0.2, 2e6, 900)]
+    choice = recommend(cells, "phone")
+    assert choice["choice"] == "fast" and choice["rests_on"] == "quality, size and speed"
+    assert choice["lost"]["slow"] == "slower: 50 against 200 tokens/s"
+
+
+def test_a_budget_that_nothing_meets_names_the_closest() -> None:
+    choice = recommend([cell("a", 0.3, 2e6), cell("b", 0.12, 4e6)], "phone")
+    assert choice["choice"] is None
+    assert choice["closest"] == {"id": "b", "misses": ["max_kl_nats 0.12 > 0.1"]}
+
+
+def test_cells_that_failed_or_belong_elsewhere_are_not_chosen() -> None:
+    failed = cell("failed", 1e-9, 1e6, status="failed", reason="no luck")
+    choice = recommend([cell("ok", 0.05, 4e6), failed, cell("pc", 0.01, 1e6, target="pc")], "phone")
+    assert choice["choice"] == "ok" and choice["lost"] == {"failed": "failed: no luck"}
+
+
+def test_the_front_has_what_nothing_beats() -> None:
+    cells = [
+        cell("a", 0.01, 9e6, 10),
+        cell("b", 0.05, 3e6, 20),
+        cell("worse", 0.06, 4e6, 15),
+        cell("quick", 0.07, 5e6, 99),
+    ]
+    assert [record["id"] for record in pareto(cells)] == ["b", "quick", "a"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+target.cpu.gates.max_kl=0.1"], "unknown gate 'max_kl'.*max_kl_nats"),
+        (["target.cpu.gates.max_kl_nats=-1"], "max_kl_nats: -1 is negative"),
+        (["target.cpu.gates.min_top1_agreement=95"], "min_top1_agreement: 95 is more than 1"),
+        (
+            ["target.cpu.max_weight_gb=2", "+target.cpu.gates.max_package_mb=4000"],
+            "contradict the target: max_package_mb 4000",
+        ),
+    ],
+)
+def test_gates_that_cannot_be_meant_are_refused(project: Project, overrides: list[str], message: str) -> None:
+    import re
+
+    base = ("model=[local]", "model.local.path=models/tiny", "backend=[onnxruntime]", "target=[cpu]")
+    done = project.pipeline("plan", *base, *overrides)
+    assert done.returncode == 2 and re.search(message, done.stderr), done.stderr
