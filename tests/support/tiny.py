@@ -64,3 +64,13 @@ def write_checkpoint(folder: Path, seed: int = 0, **changes: Any) -> Path:
         if (SHIPPED / name).is_file():
             shutil.copyfile(SHIPPED / name, folder / name)
     return folder
+
+
+def write_canonical(folder: Path, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A whole checkpoint folder as fetch leaves it, with RoPE in both spellings; returns its config."""
+    from pipeline.rope import with_both_spellings
+
+    write_checkpoint(folder, seed, **changes)
+    config = with_both_spellings(tiny_config(**changes))
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return config

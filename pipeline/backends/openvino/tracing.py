@@ -29,6 +29,8 @@ def trace(module: Any) -> Any:
         *past,
     )
     with torch.no_grad():
+        # LongRoPE makes its long frequencies at the first call: before the trace, which is checked against a second one
+        module.model.rotary_emb(past[0], torch.zeros(1, 1, dtype=torch.long))
         model = openvino.convert_model(_with_caches(module, layers), example_input=example)
     caches = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
     _name(model, caches, kv_heads, head)
