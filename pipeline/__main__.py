@@ -17,6 +17,8 @@ COMMANDS = {
     "recommend": "which package to ship to each target, and why the others lost",
     "gate": "exit with 1 when a required cell misses a gate",
     "doctor": "which backends and targets are usable here, and what the others need",
+    "benchmark": "measure a package on this device",
+    "import-benchmark": "attach a speed that another device measured",
     "verify": "hold a package against its manifest",
 }
 
@@ -36,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
         return _fail(f"unknown command '{words[0]}'; {hint}", 2)
     gc.disable()  # short-lived: collecting garbage is a tenth of the time a command takes
-    command = import_module(f"pipeline.commands.{words[0]}")
+    command = import_module(f"pipeline.commands.{words[0].replace('-', '_')}")
     own = argparse.ArgumentParser(prog=f"python -m pipeline {words[0]}", description=COMMANDS[words[0]])
     command.configure(own)
     arguments = own.parse_args(words[1:])

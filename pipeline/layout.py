@@ -11,6 +11,7 @@ ARTIFACTS = Path("artifacts")
 PACKAGES = Path("packages")
 REPORTS = Path("reports")
 HOST = Path("host")
+IMPORTS = Path("imports")  # speeds that other devices measured
 RECORDS = Path("records")
 RECEIPTS = Path(".tracking")
 
@@ -57,6 +58,10 @@ def package_record(key: str) -> Path:
 
 def benchmark(key: str) -> Path:
     return ARTIFACTS / "benchmarks" / f"{key}.json"
+
+
+def imported(key: str) -> Path:
+    return IMPORTS / f"{key}.json"
 
 
 def host(name: str) -> Path:

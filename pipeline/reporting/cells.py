@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import layout
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.gates import judge
@@ -90,6 +91,7 @@ def _cell_record(cell: str, plan: Mapping[str, Any], outcomes: Mapping[str, JSON
         "package": {key: packaged.get(key) for key in ("path", "size_bytes", "sha256")}
         if packaged["status"] == Status.OK
         else None,
+        "measured_on": (outcomes["benchmark"].get("machine") or {}).get("cpu"),
         "noisy": bool(outcomes["benchmark"].get("noisy")),
     }
 
@@ -106,6 +108,8 @@ def _read_outcomes(steps: list[Step], root: Path) -> dict[str, JSON]:
             continue
         if not failed:
             outcomes[step.stage] = outcome = _read(step, root)
+            if step.stage == "benchmark" and outcome["status"] == Status.SKIPPED:
+                outcomes[step.stage] = _imported(step.key, outcomes["package"], root) or outcome
             failed = outcome["reason"] if outcome["status"] == Status.FAILED else ""
         else:
             outcomes[step.stage] = {"status": Status.FAILED, "reason": failed}
@@ -128,6 +132,17 @@ def _read(step: Step, root: Path) -> JSON:
         failed = outcome["status"] == Status.FAILED
         return {"status": outcome["status"], "reason": f"{step} failed: {given}" if failed else given}
     return outcome
+
+
+def _imported(cell: str, packaged: JSON, root: Path) -> JSON | None:
+    """What another device measured on this very package, or None."""
+    path = root / layout.imported(cell)
+    if not path.is_file() or packaged["status"] != Status.OK:
+        return None
+    found = read_json(path)
+    if found.get("package_sha256") != packaged["sha256"]:
+        return None
+    return {**found, "status": Status.OK, "reason": ""}
 
 
 def _status(outcomes: Mapping[str, JSON]) -> tuple[str, str | None]:

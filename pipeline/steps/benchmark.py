@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -19,12 +20,21 @@ BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are do
 
 def benchmark(key: str, entry: JSON) -> str | None:
     """Write artifacts/benchmarks/<key>.json, or the reason for which it was skipped."""
-    settings = entry["benchmark"]
     machine = read_json(layout.host("machine"))
     skipped = _why_skipped(key, entry, machine)
     if skipped:
         write_json(layout.benchmark(key), {"status": Status.SKIPPED, "reason": skipped})
         return skipped
+    measured = measure(entry["backend"], layout.package(key), entry["benchmark"], machine)
+    write_json(layout.benchmark(key), {"status": Status.OK, "reason": "", **measured})
+    return None
+
+
+def measure(backend: str, package: Path, settings: JSON, machine: JSON) -> JSON:
+    """{metrics, extra, runs, threads, …, machine} of a package, measured in a fresh process.
+
+    settings: as `benchmark` in conf/config.yaml has them, and `device`.
+    """
     count = settings["threads"] or min(host.threads(), psutil.cpu_count(logical=False) or 1)
     prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings["prompt_tokens"])]
     request = RuntimeRequest(
@@ -37,26 +47,20 @@ def benchmark(key: str, entry: JSON) -> str | None:
         device=settings["device"],
     )
     before = busy_cores()
-    answer = ask_runtime(entry["backend"], layout.package(key), request)
+    answer = ask_runtime(backend, package, request)
     after = busy_cores()
-    write_json(
-        layout.benchmark(key),
-        {
-            "status": Status.OK,
-            "reason": "",
-            "metrics": _metrics(answer),
-            "extra": {name: round(median(runs), 2) for name, runs in answer.value.pop("extra", {}).items()},
-            "runs": answer.value,
-            "threads": count,
-            "prompt_tokens": settings["prompt_tokens"],
-            "new_tokens": settings["new_tokens"],
-            "load_before": round(before, 2),
-            "load_after": round(after, 2),
-            "noisy": max(before, after) > settings["busy_load"],
-            "machine": machine,
-        },
-    )
-    return None
+    return {
+        "metrics": _metrics(answer),
+        "extra": {name: round(median(runs), 2) for name, runs in answer.value.pop("extra", {}).items()},
+        "runs": answer.value,
+        "threads": count,
+        "prompt_tokens": settings["prompt_tokens"],
+        "new_tokens": settings["new_tokens"],
+        "load_before": round(before, 2),
+        "load_after": round(after, 2),
+        "noisy": max(before, after) > settings["busy_load"],
+        "machine": machine,
+    }
 
 
 def _why_skipped(key: str, entry: JSON, machine: JSON) -> str | None:

@@ -72,6 +72,7 @@ def _manifest(key: str, entry: JSON, build_entry: JSON, out: Path) -> JSON:
             **{name: axes[name] for name in ("precision", "family", "recipe", "target")},
             "method": recipe["method"],
             "settings": recipe["settings"],
+            "device": entry["benchmark"]["device"],
         },
         "source": {
             "model": entry["model"],

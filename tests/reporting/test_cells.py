@@ -179,3 +179,36 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
 def test_cells_with_the_same_windows_need_no_note(four: Matrix) -> None:
     rows(four)
     assert "compared on the" not in (four.root / "reports/summary.md").read_text()
+
+
+def test_what_another_device_measured_stands_in_the_row(matrix: Matrix) -> None:
+    cell = matrix.add("int4", target="android-arm64")
+    matrix.run(cell)
+    matrix.write(layout.benchmark(cell), {"status": "skipped", "reason": "needs a 64-bit Android phone"})
+    digest = json.loads((matrix.root / layout.package_record(cell)).read_text())["sha256"]
+    foreign = {
+        "package_sha256": digest,
+        "metrics": {**SPEED, "decode_tokens_per_s": 12.5},
+        "machine": {"cpu": "SM8650"},
+    }
+    matrix.write(layout.imported(cell), foreign)
+    row = rows(matrix)["int4"]
+    assert row["metrics"]["decode_tokens_per_s"] == 12.5 and row["measured_on"] == "SM8650"
+    matrix.write(layout.imported(cell), {**foreign, "package_sha256": "00" * 32})
+    row = rows(matrix)["int4"]
+    assert row["metrics"]["decode_tokens_per_s"] is None
+    assert row["reasons"]["decode_tokens_per_s"] == "needs a 64-bit Android phone"
+
+
+def test_a_missed_gate_is_an_outcome_that_the_row_states(matrix: Matrix) -> None:
+    cell = matrix.add("int4")
+    matrix.run(cell, kl_nats_mean=0.2)
+    matrix.params["plan"]["cells"][cell]["gates"] = {"max_kl_nats": 0.1, "max_package_mb": 4}
+    row = rows(matrix)["int4"]
+    assert row["status"] == "ok"
+    assert [(gate["gate"], gate["passed"]) for gate in row["gates"]] == [
+        ("max_kl_nats", False),
+        ("max_package_mb", True),
+    ]
+    page = (matrix.root / "reports/summary.md").read_text()
+    assert "misses max_kl_nats 0.2 > 0.1" in page and "nothing passes its gates" in page

@@ -13,7 +13,17 @@ from typing import Any
 
 from tests.support.tiny import ROOT, write_checkpoint
 
-COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "dvc.yaml", ".dvcignore", "pyproject.toml", "data/phi-tiny")
+COPIED = (
+    "conf",
+    "hydra_plugins",
+    "pipeline",
+    "stages",
+    "dvc.yaml",
+    ".dvcignore",
+    "pyproject.toml",
+    "data/phi-tiny",
+    "imports",
+)
 SMOKE = ("suite=smoke", "model=[local]", "model.local.path=models/tiny")
 
 

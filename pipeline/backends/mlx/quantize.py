@@ -87,5 +87,6 @@ def _dwq(export: Path, model: Any, dtype: str, calibration: Calibration | None) 
         batch_size=1,
         max_seq_length=len(windows[0][0]),
         seed=0,
-        dtype=getattr(mx, dtype),
+        dtype=mx.float32,
     )
+    model.set_dtype(getattr(mx, dtype))
