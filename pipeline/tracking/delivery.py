@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -16,7 +17,7 @@ from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.tracking.receipts import Receipts
 from pipeline.tracking.store import Store, StoreAwayError, clean, probe
-from pipeline.tracking.sweep import CellRun, Sweep
+from pipeline.tracking.sweep import CellRun, Sweep, Winner
 from pipeline.types import Status
 
 ENVIRONMENT = {
@@ -103,7 +104,25 @@ class _Delivery:
         self._log(run, metrics=self.sweep.counts(), params={"suite": self.sweep.suite}, tags=tags)
         for path in self.sweep.files:
             self.client.log_artifact(run.info.run_id, str(path))
+        for winner in self.sweep.winners:
+            self._register(winner, runs[winner.cell])
         self.client.set_terminated(run.info.run_id)
+
+    def _register(self, winner: Winner, run: str) -> None:
+        """A version of the model for the winner's run, found again by its run, and the target as its alias.
+
+        The source is the run's package: a server refuses paths of this machine. A package too large to upload is
+        named by its digest and path.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with contextlib.suppress(MlflowException):  # it is there already
+            self.client.create_registered_model(winner.name)
+        versions = self.client.search_model_versions(f"name = '{winner.name}'")
+        version = next((found for found in versions if found.run_id == run), None)
+        if version is None:
+            version = self.client.create_model_version(winner.name, f"runs:/{run}/package", run, tags=dict(winner.tags))
+        self.client.set_registered_model_alias(winner.name, winner.target, version.version)
 
     def _experiment(self, store: Store) -> str:
         name = self.sweep.experiment

@@ -14,6 +14,7 @@ from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.manifest import sha256
 from pipeline.params import read_params
+from pipeline.reporting.choice import recommend
 from pipeline.tracking.store import clean
 from pipeline.types import JSON, Status
 
@@ -40,6 +41,16 @@ class CellRun:
 
 
 @dataclass(frozen=True)
+class Winner:
+    """The cell to ship to a target: a version of the registered model `name`, with the target as its alias."""
+
+    name: str
+    target: str
+    cell: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sweep:
     """All cells of a suite. The fingerprint is a digest of the cells' own, in whatever order."""
 
@@ -48,10 +59,12 @@ class Sweep:
     cells: tuple[CellRun, ...]
     files: tuple[Path, ...]
     note: str
+    winners: tuple[Winner, ...] = ()
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        own = [self.suite, sorted((cell.name, cell.fingerprint) for cell in self.cells)]
+        won = sorted((winner.name, winner.target, winner.cell) for winner in self.winners)
+        own = [self.suite, sorted((cell.name, cell.fingerprint) for cell in self.cells), *([won] if won else [])]
         object.__setattr__(self, "fingerprint", _digest(own))
 
     def missing(self, known: Container[str]) -> bool:
@@ -77,8 +90,25 @@ def read_sweep(root: Path) -> Sweep:
         experiment=str(params["track"]["experiment"]),
         cells=tuple(_cell(record, params, root) for record in records),
         files=tuple(path for path in files if path.is_file()),
+        winners=tuple(_winners(records, str(params["track"]["experiment"]))),
         note=clean(summary.read_text(encoding="utf-8"))[:LONGEST_TAG] if summary.is_file() else "",
     )
+
+
+def _winners(records: list[JSON], experiment: str) -> Iterator[Winner]:
+    """What to ship of each model to each target that has gates."""
+    gated = [record for record in records if record.get("gates")]
+    for model, target in dict.fromkeys((record["model"], record["target"]) for record in gated):
+        choice = recommend([record for record in records if record["model"] == model], target)
+        if not choice["choice"]:
+            continue
+        tags = {
+            "package_sha256": str(choice["package"]["sha256"]),
+            "package_path": str(choice["package"]["path"]),
+            "gates": json.dumps(choice["gates"]),
+            "rests_on": choice["rests_on"],
+        }
+        yield Winner(f"{experiment}.{model}", target, choice["choice"], tags)
 
 
 def _cell(record: JSON, params: JSON, root: Path) -> CellRun:

@@ -1,0 +1,82 @@
+"""The winner of each target is a version in the model registry, with the target as its alias."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.gates import judge
+from pipeline.tracking import track
+from tests.tracking.results import CELLS, Results
+from tests.tracking.server import Server
+
+FP32, INT4 = CELLS
+
+
+def gate(results: Results, largest_kl: float) -> None:
+    """Two cells whose divergence is judged: fp32 has none, int4 has 0.05."""
+    records = results.records
+    for record, kl, size in zip(records, (0.0, 0.05), (1000, 400), strict=True):
+        record["metrics"] |= {"kl_nats_mean": kl, "kl_nats_mean_common": kl, "size_bytes": size}
+        record["metrics"]["decode_tokens_per_s"] = None
+        record["gates"] = judge(record["metrics"], {}, {"max_kl_nats": largest_kl})
+    results.write(records)
+
+
+def aliases(uri: str) -> dict[str, str]:
+    """alias → the cell of the version that it names."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    model = client.get_registered_model("phi-deploy.phi-tiny")
+    versions = {alias: client.get_model_version(model.name, version) for alias, version in model.aliases.items()}
+    for version in versions.values():
+        assert version.source == f"runs:/{version.run_id}/package"
+    return {alias: client.get_run(version.run_id).info.run_name for alias, version in versions.items()}
+
+
+def test_the_winner_of_a_target_is_registered_and_moves_with_the_gates(results: Results) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{results.root / 'mlflow.db'}"
+    gate(results, largest_kl=0.1)
+    track(results.root, None)
+    assert aliases(uri) == {"cpu": INT4}
+    client = MlflowClient(tracking_uri=uri)
+    version = client.get_model_version_by_alias("phi-deploy.phi-tiny", "cpu")
+    assert version.tags["package_sha256"] == "ab" * 32
+    assert json.loads(version.tags["gates"])[0]["gate"] == "max_kl_nats"
+
+    gate(results, largest_kl=0.01)
+    track(results.root, None)
+    assert aliases(uri) == {"cpu": FP32}
+    gate(results, largest_kl=0.1)
+    track(results.root, None)
+    assert len(client.search_model_versions("name = 'phi-deploy.phi-tiny'")) >= 2
+
+
+def test_nothing_is_registered_where_nothing_passes_or_no_target_has_gates(results: Results) -> None:
+    gate(results, largest_kl=-1)
+    track(results.root, None)
+    assert results.query("select count(*) from registered_models") == [(0,)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    made = Server(folder)
+    made.start()
+    made.wait()
+    yield made
+    made.stop()
+
+
+def test_a_real_server_takes_the_source_by_its_run(server: Server, results: Results) -> None:
+    gate(results, largest_kl=0.1)
+    uri = f"http://127.0.0.1:{server.port}"
+    assert track(results.root, uri).delivered == CELLS
+    assert aliases(uri) == {"cpu": INT4}
