@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.backends.base import RuntimeRequest
+from pipeline.backends.base import Calibration, RuntimeRequest
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
 from pipeline.backends.onnxruntime.graph import statistics
 from pipeline.errors import ConfigError, QualityError, ToolError
@@ -176,10 +176,14 @@ def test_a_failing_builder_is_one_readable_line(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_gptq_is_refused_where_nncf_has_none(export: Path, tmp_path: Path) -> None:
+def test_gptq_fails_in_one_line_where_nncf_has_none(export: Path, tmp_path: Path) -> None:
+    """`plan` leaves such a recipe out; NNCF's own words tell whoever calls the backend directly."""
     recipe = Recipe("test", Family.INT4, "nncf", "fp32", {"mode": "int4_sym", "group_size": 32, "gptq": True})
-    with pytest.raises(ConfigError, match="no GPTQ for ONNX"):
-        build(export, tmp_path / "out", recipe)
+    (tmp_path / "out").mkdir()
+    calibration = Calibration(np.arange(64, dtype=np.int64).reshape(2, 32))
+    with pytest.raises(ToolError, match="NNCF failed: .*") as caught:
+        OnnxRuntimeBackend().quantize(export, recipe, calibration, tmp_path / "out", nothing)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_context_is_capped_at_the_sliding_window_that_the_builder_drops(tmp_path: Path) -> None:
