@@ -79,11 +79,12 @@ METHODS: dict[str, frozenset[str]] = {
             "calibration_windows",
         }
     ),
+    "qdq": frozenset({"bits", "activation_bits", "lm_head_bits", "calibration_windows"}),
     "nncf-ptq": frozenset({"bits", "smooth_quant", "calibration_windows"}),
     "mlx": frozenset({"bits", "group_size", "mode", "mixed", "gptq", "dwq", "embedding_bits", "calibration_windows"}),
     "gguf": frozenset({"type", "imatrix", "allow_fallback", "calibration_windows"}),
 }
-CALIBRATED = frozenset({"static", "nncf-ptq"})
+CALIBRATED = frozenset({"static", "qdq", "nncf-ptq"})
 
 WEIGHT_ERROR = "weight_quantization_error"  # the metric that needs no data
 DATA_AWARE = frozenset({"awq", "scale_estimation", "gptq", "lora_correction", "dwq"})

@@ -101,8 +101,9 @@ def target_takes_precision(c: Combination) -> str | None:
 def target_takes_form(c: Combination) -> str | None:
     """Whether the device takes the recipe's settings: an NPU's symmetric weights by channel, for example."""
     recipe = c.recipe()
+    words = {**recipe.settings, "method": recipe.method} if recipe else {}
     for word, values in c.target_conf["takes"].items():
-        value = recipe.settings.get(word) if recipe else None
+        value = words.get(word)
         if value is not None and value not in values:
             return f"{c.target} takes {word} {', '.join(map(str, values))}, the recipe has {value}"
     return None

@@ -67,8 +67,8 @@ class Backend(Protocol):
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
         ...
 
-    def run_instruction(self, package_name: str) -> str:
-        """Markdown that works when pasted: how to run the package with this backend's runtime."""
+    def run_instruction(self, package: Path, name: str) -> str:
+        """Markdown that works when pasted: how to run the `package`, a folder called `name`, with its runtime."""
         ...
 
 

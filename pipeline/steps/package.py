@@ -37,7 +37,7 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
         write_text(out / SUMS, sums(runtime_files))
         manifest = _manifest(key, entry, build_entry, out)
         on_device = entry["package"]["run"]
-        manifest["run"] = backend.run_instruction(key) + (
+        manifest["run"] = backend.run_instruction(out, key) + (
             f"\nOn {entry['package']['target']}: {on_device}\n" if on_device else ""
         )
         manifest["size_bytes"] = sum(file["size_bytes"] for file in runtime_files.values())

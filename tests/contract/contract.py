@@ -184,4 +184,5 @@ class BackendContract:
         assert len(str(caught.value).splitlines()) == 1
 
     def test_the_run_instruction_names_the_package(self, workshop: Workshop) -> None:
-        assert "my-package" in workshop.backend.run_instruction("my-package")
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        assert "my-package" in workshop.backend.run_instruction(build, "my-package")

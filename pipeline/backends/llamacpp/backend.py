@@ -59,7 +59,7 @@ class LlamaCppBackend:
 
         write_package(build, checkpoint, out)
 
-    def run_instruction(self, package_name: str) -> str:
+    def run_instruction(self, package: Path, name: str) -> str:
         from pipeline.backends.llamacpp.package import run_instruction
 
-        return run_instruction(package_name)
+        return run_instruction(name)

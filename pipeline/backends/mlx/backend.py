@@ -58,7 +58,7 @@ class MlxBackend:
         copy_model(build, out)
         copy_side_files(build, out)
 
-    def run_instruction(self, package_name: str) -> str:
+    def run_instruction(self, package: Path, name: str) -> str:
         from pipeline.backends.mlx.instruction import run_instruction
 
-        return run_instruction(package_name)
+        return run_instruction(name)

@@ -20,14 +20,14 @@ class OnnxRuntimeBackend:
     batch = 1
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-        from pipeline.backends.onnxruntime.convert import convert
+        from pipeline.backends.onnxruntime import convert, static_graph
 
-        convert(checkpoint, form, out)
+        (static_graph if form["provider"] == "qnn" else convert).convert(checkpoint, form, out)
 
     def quantize(
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
-        from pipeline.backends.onnxruntime import compress, files, graph, integer, weight_only
+        from pipeline.backends.onnxruntime import compress, files, graph, integer, qdq, weight_only
 
         files.copy_side_files(export, out)
         if recipe.method == "none":
@@ -40,8 +40,10 @@ class OnnxRuntimeBackend:
             integer.quantize_static(export, out, recipe.settings, calibration)
         elif recipe.method == "nncf":
             compress.compress(export, out, recipe.settings, calibration)
+        elif recipe.method == "qdq":
+            qdq.quantize(export, out, recipe.settings, calibration)
         else:
-            known = ("none", "weight-only", "dynamic", "static", "nncf")
+            known = ("none", "weight-only", "dynamic", "static", "nncf", "qdq")
             raise ConfigError(f"onnxruntime has no method '{recipe.method}'", hint=suggest(recipe.method, known))
         return graph.statistics(out)
 
@@ -50,9 +52,12 @@ class OnnxRuntimeBackend:
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
+        from pipeline.backends.onnxruntime.files import is_static
         from pipeline.backends.onnxruntime.session import OnnxSession
+        from pipeline.backends.onnxruntime.static_session import StaticDecoder
+        from pipeline.host import threads
 
-        yield OnnxSession(build)
+        yield StaticDecoder(build, threads()) if is_static(build) else OnnxSession(build)
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime.files import copy_model, copy_side_files, set_providers
@@ -62,7 +67,8 @@ class OnnxRuntimeBackend:
         if target.get("provider_options"):
             set_providers(out, target["provider_options"])
 
-    def run_instruction(self, package_name: str) -> str:
+    def run_instruction(self, package: Path, name: str) -> str:
+        from pipeline.backends.onnxruntime.files import is_static
         from pipeline.backends.onnxruntime.instruction import run_instruction
 
-        return run_instruction(package_name)
+        return run_instruction(name, is_static(package))

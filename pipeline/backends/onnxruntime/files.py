@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
+PROMPT, TOKEN, STATIC = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -20,21 +21,27 @@ TOKENIZER = (
 
 def copy_model(source: Path, out: Path) -> None:
     """The graph and its weights, copied: ONNX Runtime and onnx refuse links."""
-    for name in (MODEL, DATA):
+    for name in (MODEL, PROMPT, TOKEN, DATA):
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
 
 
 def copy_side_files(source: Path, out: Path) -> None:
     """What the runtime needs beside the model."""
-    for name in (CONFIG, *TOKENIZER):
+    for name in (CONFIG, STATIC, *TOKENIZER):
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
 
 
+def is_static(folder: Path) -> bool:
+    """Whether its graphs have fixed shapes, and ONNX Runtime itself runs them."""
+    return (folder / STATIC).is_file()
+
+
 def set_providers(folder: Path, options: list[dict[str, dict[str, str]]]) -> None:
-    """Write a target's execution providers into genai_config.json."""
-    path = folder / CONFIG
+    """Write a target's execution providers into genai_config.json, or into the facts of a static model."""
+    static = is_static(folder)
+    path = folder / (STATIC if static else CONFIG)
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["model"]["decoder"]["session_options"]["provider_options"] = options
+    (config if static else config["model"]["decoder"]["session_options"])["provider_options"] = options
     path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")

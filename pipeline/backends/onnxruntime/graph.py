@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.onnxruntime.files import MODEL
+from pipeline.backends.onnxruntime.files import MODEL, PROMPT, is_static
 from pipeline.types import QuantizationStats
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-CACHES = ("cos_cache", "sin_cache")  # tables, not weights
+CACHES = ("cos_cache", "sin_cache", "rotary_emb")  # tables, not weights
 PACKED_AT = {"MatMulNBits": 1, "DequantizeLinear": 0, "MatMulInteger": 1, "GatherBlockQuantized": 0}
 
 
@@ -24,7 +24,7 @@ def statistics(folder: Path) -> QuantizationStats:
     """
     import onnx_ir as ir
 
-    graph = ir.load(folder / MODEL).graph
+    graph = ir.load(folder / (PROMPT if is_static(folder) else MODEL)).graph
     stored = weights = 0
     operators: set[str] = set()
     for name, value in graph.initializers.items():

@@ -29,6 +29,32 @@ while not generator.is_done():
 """
 
 
-def run_instruction(package: str) -> str:
+STATIC_TEMPLATE = """\
+Graphs of fixed shapes: `prompt.onnx` takes a chunk of tokens, `token.onnx` one, `static.json` says how they are fed.
+In this project's checkout, with the package in it (on a Snapdragon `pip install onnxruntime-qnn`, and `device=True`):
+
+```bash
+pip install onnxruntime=={version} tokenizers
+```
+
+```python
+from pathlib import Path
+import numpy as np
+from tokenizers import Tokenizer
+from pipeline.backends.onnxruntime.static_session import StaticDecoder
+
+tokenizer = Tokenizer.from_file("{package}/tokenizer.json")
+decoder = StaticDecoder(Path("{package}"), threads=0, device=False)
+ids = tokenizer.encode("<|user|>\\nWho are you?<|end|>\\n<|assistant|>\\n").ids
+for _ in range(32):
+    ids = [int(decoder.append(np.array(ids))[-1].argmax())]
+    print(tokenizer.decode(ids), end=" ", flush=True)
+```
+"""
+
+
+def run_instruction(package: str, static: bool) -> str:
     """Install and run, pasted in the folder that holds the package."""
+    if static:
+        return STATIC_TEMPLATE.format(package=package, version=installed("onnxruntime") or "")
     return TEMPLATE.format(package=package, version=installed("onnxruntime-genai") or "")

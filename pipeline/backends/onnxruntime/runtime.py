@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+from pipeline.backends.onnxruntime.files import STATIC
 
-def load(package: str, threads: int) -> Any:
-    """The model; provider options of a device that is not here are cleared."""
+
+def load(package: str, threads: int, device: str) -> Any:
+    """The model. To generate on a machine without the package's device, its provider options are cleared."""
+    if (Path(package) / STATIC).is_file():
+        from pipeline.backends.onnxruntime.static_session import StaticDecoder
+
+        return StaticDecoder(Path(package), threads, bool(device))
     import onnxruntime_genai as genai
 
     config = genai.Config(package)
@@ -19,7 +26,7 @@ def load(package: str, threads: int) -> Any:
     try:
         return genai.Model(config)
     except RuntimeError as error:
-        if "provider" not in str(error).lower():
+        if device or "provider" not in str(error).lower():
             raise
         config.clear_providers()
         return genai.Model(config)
@@ -28,6 +35,9 @@ def load(package: str, threads: int) -> Any:
 def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
     """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
     import numpy as np
+
+    if hasattr(model, "append"):
+        return generate_static(model, np.asarray(prompt, np.int64), count)
     import onnxruntime_genai as genai
 
     parameters = genai.GeneratorParams(model)
@@ -45,10 +55,23 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     return tokens, first, time.perf_counter() - begun
 
 
+def generate_static(decoder: Any, prompt: Any, count: int) -> tuple[list[int], float, float]:
+    """The same by a StaticDecoder."""
+    import numpy as np
+
+    decoder.reset()
+    begun = time.perf_counter()
+    tokens = [int(decoder.append(prompt)[-1].argmax())]
+    first = time.perf_counter() - begun
+    while len(tokens) < count:
+        tokens.append(int(decoder.append(np.array(tokens[-1:]))[-1].argmax()))
+    return tokens, first, time.perf_counter() - begun
+
+
 def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
     """What `pipeline.backends.base.RuntimeRequest` asks for."""
     begun = time.perf_counter()
-    model = load(package, request["threads"])
+    model = load(package, request["threads"], request["device"])
     load_s = time.perf_counter() - begun
     count = request["new_tokens"]
     if request["task"] == "generate":

@@ -55,7 +55,7 @@ class OpenVinoBackend:
 
         copy_files(build, out, (MODEL, WEIGHTS, *SIDE_FILES))
 
-    def run_instruction(self, package_name: str) -> str:
+    def run_instruction(self, package: Path, name: str) -> str:
         from pipeline.backends.openvino.instruction import run_instruction
 
-        return run_instruction(package_name)
+        return run_instruction(name)
