@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.licenses import forbids_redistribution
 from pipeline.types import JSON
 
 LIBRARIES = {"onnxruntime": "onnxruntime-genai", "openvino": "openvino", "llamacpp": "llama.cpp", "mlx": "mlx"}
@@ -194,6 +195,8 @@ def _licence(manifest: Mapping[str, Any]) -> str:
     licence = manifest.get("license") or manifest["source"].get("license")
     if not licence or licence == "unknown":
         return "The licence of the source model applies; it is not recorded."
+    if forbids_redistribution(licence):
+        return f"{licence}, as the source model. **It forbids redistribution: this package is for your own devices.**"
     return f"{licence}, as the source model."
 
 

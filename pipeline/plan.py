@@ -17,6 +17,7 @@ from pipeline import layout
 from pipeline.dimensions import Dimensions, dimensions
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.gates import check_gates
+from pipeline.licenses import check_license
 from pipeline.recipes import needs_calibration
 from pipeline.rules import Combination, why_excluded
 from pipeline.types import JSON, Family, Recipe
@@ -92,6 +93,7 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
         problems += check_gates(name, target)
     shapes = {}
     for name, model in config["model"].items():
+        problems += filter(None, [check_license(name, model)])
         try:
             shapes[name] = dimensions(name, model)
         except PipelineError as error:

@@ -16,6 +16,7 @@ class ModelConf:
     repo: str = ""
     revision: str = ""
     license: str = "unknown"
+    redistribute: bool = False  # make packages although the licence forbids to pass them on
     trust_remote_code: bool = False
     architecture: str = ""
     context_length: int = 0

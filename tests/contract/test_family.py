@@ -66,6 +66,24 @@ def lengths(model: str, backend: str) -> list[int]:
     return [200]
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_fixed_shapes_agree_with_transformers(model: str, tmp_path: Path) -> None:
+    """On both sides of the original context: a fixed context fixes which factors a LongRoPE model has."""
+    folder = tmp_path / model
+    config = write_canonical(folder, **MODELS[model])
+    for context in (ORIGINAL, 2 * ORIGINAL):
+        out = tmp_path / str(context)
+        out.mkdir()
+        form = {"precision": "fp32", "provider": "qnn", "context": context, "chunk": 64}
+        load_backend("onnxruntime").convert(Checkpoint("tiny", folder, folder, config), form, out)
+        length = context - 20
+        ids = np.random.default_rng(length).integers(3, 2000, (1, length))
+        hidden, matrix = reference_of(folder, ids)
+        expected = hidden[0] @ matrix.T
+        with load_backend("onnxruntime").open(out) as session:
+            assert np.abs(session.logits(ids)[0] - expected).max() / expected.std() < 5e-3
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_member_of_the_family_agrees_with_transformers(model: str, backend: str, tmp_path: Path) -> None:

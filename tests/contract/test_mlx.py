@@ -205,3 +205,16 @@ def test_the_python_of_the_run_instruction_works_when_pasted(export: Path, tmp_p
     code = backend.run_instruction("my-package").partition("```python\n")[2].partition("```")[0]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
     assert done.returncode == 0, done.stderr
+
+
+def test_distillation_moves_the_scales(tmp_path: Path) -> None:
+    """DWQ trains: at a rate that bf16 rounds away, its file would be the plain quantization's."""
+    folder = write_checkpoint(tmp_path / "model", dtype="bfloat16")
+    form = {"dtype": "bfloat16", "factors": "short"}
+    (tmp_path / "export").mkdir()
+    MlxBackend().convert(Checkpoint("tiny", folder, folder, tiny_config()), form, tmp_path / "export")
+    windows = Calibration(np.random.default_rng(0).integers(3, 2000, (16, 32)))
+    build(tmp_path / "export", tmp_path / "plain", bits=4, group_size=64)
+    build(tmp_path / "export", tmp_path / "trained", windows, bits=4, group_size=64, dwq=True)
+    plain, trained = (tmp_path / name / "model.safetensors" for name in ("plain", "trained"))
+    assert plain.stat().st_size == trained.stat().st_size and plain.read_bytes() != trained.read_bytes()

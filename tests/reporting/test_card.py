@@ -118,3 +118,8 @@ def test_the_same_manifest_gives_the_same_card() -> None:
     shuffled = {key: MANIFEST[key] for key in reversed(MANIFEST)}
     shuffled["tools"] = dict(reversed(MANIFEST["tools"].items()))
     assert model_card(shuffled) == model_card(MANIFEST)
+
+
+def test_a_licence_that_forbids_redistribution_is_said() -> None:
+    assert "forbids redistribution" in model_card(manifest(license="cc-by-nc-nd-4.0"))
+    assert "forbids redistribution" not in model_card(manifest())

@@ -44,6 +44,10 @@ CASES = {
     "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
     "missing text": (["evaluate.text=gone.txt"], "evaluate.text: there is no file gone.txt"),
+    "a licence that forbids packages": (
+        ["model.local.license=cc-by-nc-nd-4.0"],
+        "model.local: its licence cc-by-nc-nd-4.0 forbids redistribution.*model.local.redistribute=true",
+    ),
     "window longer than the context": (["evaluate.window=100000"], "longer than local's context of"),
     "window of one token": (["evaluate.window=1"], "evaluate.window must be at least 2"),
     "no runs": (["benchmark.runs=0"], "benchmark.runs must be at least 1"),

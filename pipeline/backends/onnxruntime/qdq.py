@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration
+from pipeline.backends.onnxruntime.external import save_sharing_weights
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
-from pipeline.backends.onnxruntime.static_graph import save_sharing_weights
 from pipeline.backends.onnxruntime.static_session import StaticDecoder
 from pipeline.errors import ConfigError, ToolError
 from pipeline.host import threads

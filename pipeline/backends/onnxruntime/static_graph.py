@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.onnxruntime.files import DATA, PROMPT, STATIC, TOKEN, copy_side_files
+from pipeline.backends.onnxruntime.external import save_sharing_weights
+from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN, copy_side_files
 from pipeline.errors import ToolError
 from pipeline.loading import load_model
 from pipeline.types import Checkpoint
@@ -51,52 +52,6 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
 
 def caches(layers: int) -> list[str]:
     return [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
-
-
-def save_sharing_weights(model: Any, path: Path, first: bool) -> None:
-    """Write the model with its tensors in `model.onnx.data`; the second model appends what the first lacks."""
-    import onnx
-
-    data = path.with_name(DATA)
-    known = {} if first else _stored(path.with_name(PROMPT))
-    with data.open("wb" if first else "ab") as file:
-        for tensor in model.graph.initializer:
-            if tensor.ByteSize() < 1024:
-                continue
-            raw = tensor.raw_data if tensor.HasField("raw_data") else onnx.numpy_helper.to_array(tensor).tobytes()
-            place = known.get(tensor.name)
-            if place is None or place[1] != len(raw) or _read(data, *place) != raw:
-                file.seek(0, 2)
-                file.write(b"\0" * (-file.tell() % 4096))
-                place = (file.tell(), len(raw))
-                file.write(raw)
-                file.flush()
-            kind, dims, name = tensor.data_type, list(tensor.dims), tensor.name
-            tensor.Clear()
-            tensor.data_type, tensor.name = kind, name
-            tensor.dims.extend(dims)
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in (("location", DATA), ("offset", place[0]), ("length", place[1])):
-                tensor.external_data.add(key=key, value=str(value))
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _stored(path: Path) -> dict[str, tuple[int, int]]:
-    """{tensor: (offset, length)} of a model's external data."""
-    import onnx
-
-    places = {}
-    for tensor in onnx.load(path, load_external_data=False).graph.initializer:
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        if entries:
-            places[tensor.name] = (int(entries["offset"]), int(entries["length"]))
-    return places
-
-
-def _read(path: Path, offset: int, length: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def _prepared(model: Any, context: int) -> Any:
@@ -199,7 +154,38 @@ def _simplified(path: Path) -> Any:
     options.optimized_model_filepath = str(folded)
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{folded.name}.data")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    model = onnx.load(folded)
+    model = _without_empty(onnx.load(folded, load_external_data=False))  # a proto ends at 2 GB
+    onnx.load_external_data_for_model(model, str(folded.parent))
     del model.opset_import[:]
     model.opset_import.add(domain="", version=OPSET)
+    return model
+
+
+def _without_empty(model: Any) -> Any:
+    """Concatenations without the parts of size 0 that a full rotary factor leaves, which NPU compilers refuse."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    empty = {
+        value.name
+        for value in graph.value_info
+        if any(size.HasField("dim_value") and size.dim_value == 0 for size in value.type.tensor_type.shape.dim)
+    }
+    nodes: list[Any] = []
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        if empty & set(node.output):
+            continue
+        kept = [renamed.get(name, name) for name in node.input if name not in empty]
+        if node.op_type == "Concat" and len(kept) == 1:
+            renamed[node.output[0]] = kept[0]
+            continue
+        node.input[:] = kept
+        nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    for field, values in ((model.graph.node, nodes), (model.graph.initializer, tensors)):
+        values = [type(value).FromString(value.SerializeToString()) for value in values]
+        del field[:]
+        field.extend(values)
     return model
