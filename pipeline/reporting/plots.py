@@ -13,7 +13,7 @@ from pipeline.reporting.outputs import replace
 from pipeline.reporting.points import PICTURES, points_of
 from pipeline.types import JSON
 
-DRAWING = 1  # raise when the same points shall look different
+DRAWING = 2  # raise when the same points shall look different
 
 
 def draw(records: Sequence[JSON], folder: Path) -> None:

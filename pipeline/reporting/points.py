@@ -35,6 +35,20 @@ class Picture:
     better: str
     speed: bool
 
+    def front(self, points: Sequence[Point]) -> list[Point]:
+        """The points that no other beats in both figures, from left to right."""
+        sign = -1 if self.speed else 1  # more speed is better, more bytes are not
+
+        def beaten(one: Point) -> bool:
+            return any(
+                (sign * other.x, max(other.y, FLOOR)) != (sign * one.x, max(one.y, FLOOR))
+                and sign * other.x <= sign * one.x
+                and max(other.y, FLOOR) <= max(one.y, FLOOR)
+                for other in points
+            )
+
+        return sorted((point for point in points if not beaten(point)), key=lambda point: point.x)
+
 
 PICTURES = (
     Picture("quality_size.png", "Quality against size", "size_bytes", 1e6, "package size, MB", "lower left", False),
@@ -57,7 +71,8 @@ def points_of(records: Sequence[JSON], picture: Picture) -> list[Point]:
         for r in records
         if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean_common"] is not None
     ]
-    axes = [a for a in AXES if a == "shown" or (a != "backend" and len({r[a] for r in measured}) > 1)]
+    hidden = ("backend",) if picture.speed else ("backend", "target")  # a target changes neither size nor quality
+    axes = [a for a in AXES if a == "shown" or (a not in hidden and len({r[a] for r in measured}) > 1)]
     together: dict[tuple[float, float, str, str], list[JSON]] = {}
     for record in measured:
         x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean_common"]

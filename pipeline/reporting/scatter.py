@@ -68,6 +68,10 @@ def _draw(axes: Axes, points: Sequence[Point], picture: Picture) -> None:
             alpha=0.85,  # two backends may share a place
             zorder=3,
         )
+    front = picture.front(points)
+    if len(front) > 1:
+        line = [max(point.y, FLOOR) for point in front]
+        axes.plot([point.x for point in front], line, color="#999999", linewidth=1.2, zorder=2)
     _limits(axes, points)
     axes.set_xlabel(picture.x_label)
     axes.set_ylabel("KL divergence from transformers fp32, nats per token")
@@ -103,6 +107,8 @@ def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> Non
     handles = [entry(backend, color=colour) for backend, colour in colours.items()]
     families = [family for family in MARKERS if any(point.family == family for point in points)]
     handles += [entry(family, marker=MARKERS[family]) for family in families]
+    if len(points) > 1:
+        handles.append(Line2D([], [], label="the front", color="#999999", linewidth=1.2))
     if any(point.noisy for point in points):
         handles.append(entry("† busy machine", face="white"))
     axes.figure.legend(

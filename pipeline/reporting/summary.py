@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from pipeline.reporting.chapters import chapters
 from pipeline.reporting.choice import recommend
 from pipeline.reporting.common import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, status, tally, troubles
@@ -25,7 +26,7 @@ time to the first token (TTFT). Bits/w is the storage of all weights, scales inc
 def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     """The page: table, meaning, what failed, what was skipped or not measured, what the plan left out."""
     rows = list(records)
-    parts = [f"# Report\n\n{tally(rows)}.\n", _table(rows)]
+    parts = [f"# Report\n\n{tally(rows)}.\n", *_tables(rows)]
     if note(rows):
         parts.append(f"{note(rows)}\n")
     if any(row["noisy"] for row in rows):
@@ -34,10 +35,21 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     for wanted, title in SECTIONS.items():
         same = {", ".join(cells): reason for kind, reason, cells in troubles(rows) if kind == wanted}
         parts.append(_section(title, same))
-    parts.append(_choices(rows))
+    parts.append(chapters(rows))
     parts.append(_not_measured(rows))
     parts.append(_section("Excluded by the plan", excluded))
     return "\n".join(part for part in parts if part)
+
+
+def _tables(rows: list[JSON]) -> list[str]:
+    """One table per target, each with what to ship there."""
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    parts = []
+    for target in targets:
+        same = [row for row in rows if row["target"] == target]
+        heading = f"## {target}\n\n" if len(targets) > 1 else ""
+        parts.append(heading + _table(same) + _choice(same, target))
+    return parts
 
 
 def _table(rows: list[JSON]) -> str:
@@ -62,17 +74,20 @@ def _status(row: JSON) -> str:
     return shown if shown == "ok" else f"**{shown}**"
 
 
-def _choices(rows: list[JSON]) -> str:
-    """What to ship to each target, where targets have gates."""
-    lines = []
-    for target in dict.fromkeys(row["target"] for row in rows if row["gates"]):
-        choice = recommend(rows, target)
-        if choice["choice"]:
-            lines.append(f"- {target}: `{choice['choice']}` (rests on {choice['rests_on']})\n")
-        elif choice["closest"]:
-            misses = ", ".join(choice["closest"]["misses"])
-            lines.append(f"- {target}: nothing passes its gates; closest is `{choice['closest']['id']}`: {misses}\n")
-    return f"## What to ship\n\n{''.join(lines)}" if lines else ""
+def _choice(rows: list[JSON], target: str) -> str:
+    """What to ship to the target, where it has gates."""
+    if not any(row["gates"] for row in rows):
+        return ""
+    choice = recommend(rows, target)
+    if choice["choice"]:
+        front = ", ".join(f"`{cell}`" for cell in choice["front"])
+        return (
+            f"\nShip `{choice['choice']}`: it passes every gate (rests on {choice['rests_on']}). The front: {front}.\n"
+        )
+    if choice["closest"]:
+        misses = ", ".join(choice["closest"]["misses"])
+        return f"\nNothing passes its gates; closest is `{choice['closest']['id']}`: {misses}.\n"
+    return ""
 
 
 def _section(title: str, reasons: Mapping[str, Any]) -> str:

@@ -211,4 +211,4 @@ def test_a_missed_gate_is_an_outcome_that_the_row_states(matrix: Matrix) -> None
         ("max_package_mb", True),
     ]
     page = (matrix.root / "reports/summary.md").read_text()
-    assert "misses max_kl_nats 0.2 > 0.1" in page and "nothing passes its gates" in page
+    assert "misses max_kl_nats 0.2 > 0.1" in page and "Nothing passes its gates" in page

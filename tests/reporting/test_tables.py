@@ -9,6 +9,7 @@ import pytest
 from pipeline.reporting.console import WIDTH, table
 from pipeline.reporting.figures import divergence
 from pipeline.reporting.labels import place
+from pipeline.reporting.points import PICTURES, Point
 from pipeline.steps.report import write_report
 from tests.reporting.matrix import SPEED, Matrix
 
@@ -21,9 +22,47 @@ def summary_of(matrix: Matrix) -> str:
 
 
 def test_the_summary_has_an_aligned_row_per_cell(four: Matrix) -> None:
-    lines = [line for line in summary_of(four).splitlines() if line.startswith("|")]
+    table = summary_of(four).partition("##")[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4 and len({len(line) for line in lines}) == 1
     assert "| int4      |" in lines[-1] and "2.8e-4" in lines[-1] and "410.0" in lines[-1]
+
+
+def test_every_target_has_its_table_and_what_to_ship_there(matrix: Matrix) -> None:
+    for target in ("cpu", "ios"):
+        for precision in ("fp32", "int4"):
+            cell = matrix.add(precision, target=target)
+            matrix.run(cell)
+            matrix.params["plan"]["cells"][cell]["gates"] = {"max_package_mb": 5}
+    for target, text in zip(("cpu", "ios"), summary_of(matrix).split("\n## ")[1:3], strict=True):
+        assert text.startswith(target) and f"Ship `phi-tiny_int4_onnxruntime_{target}`" in text
+        assert len([line for line in text.splitlines() if line.startswith("| phi-tiny")]) == 2
+
+
+def test_a_chapter_says_what_a_precision_costs_and_brings(four: Matrix) -> None:
+    page = summary_of(four).partition("## What each precision costs and brings")[2]
+    chapter = page.partition("### INT4")[2]
+    # against the same backend's fp32: 3.3 of 16.1 MB, as fast, and its own divergence
+    assert "0.20 of fp32's bytes; 1.00 of its decode speed; KL 2.8e-4 nats per token." in chapter
+    assert "| onnxruntime | int4 | 0.20 | 1.00 | 6.402 | 2.8e-4 | 98.32 | 75.0 % |" in chapter
+    assert [page.count(f"### {title}\n") for title in ("FP32", "FP16", "INT8", "INT4", "INT3")] == [1, 1, 1, 1, 0]
+
+
+def test_a_build_that_targets_share_is_one_row_of_its_chapter(matrix: Matrix) -> None:
+    for target in ("cpu", "ios"):
+        for precision in ("fp32", "int4"):
+            matrix.run(matrix.add(precision, target=target))
+    assert summary_of(matrix).partition("### INT4")[2].count("| onnxruntime | int4 |") == 1
+
+
+def test_the_front_is_what_nothing_beats_in_both_figures() -> None:
+    def point(x: float, y: float) -> Point:
+        return Point(x, y, f"{x}", "onnxruntime", "int4", False)
+
+    small, worse, good, slow = point(1, 0.1), point(2, 0.2), point(3, 0.01), point(3, 0.1)
+    size, speed = PICTURES
+    assert size.front([good, worse, small, slow]) == [small, good]
+    assert speed.front([good, worse, small, slow]) == [good]
 
 
 def test_the_summary_lists_excluded_combinations_with_reasons(four: Matrix) -> None:
