@@ -17,7 +17,7 @@ def chapters(records: Sequence[JSON]) -> str:
     text = []
     models = list(dict.fromkeys(record["model"] for record in records))
     for model in models:
-        rows = _builds([record for record in records if record["model"] == model])
+        rows = builds([record for record in records if record["model"] == model])
         for family, title in TITLES.items():
             own = [row for row in rows if row["precision"] == family]
             if own and len(rows) > len(own):
@@ -26,17 +26,17 @@ def chapters(records: Sequence[JSON]) -> str:
     return "## What each precision costs and brings\n\n" + "\n".join(text) if text else ""
 
 
-def _builds(records: list[JSON]) -> list[JSON]:
+def builds(records: Sequence[JSON]) -> list[JSON]:
     """Measured cells, one per (backend, option, bytes); the one whose speed was measured, where there is one."""
-    builds: dict[tuple[Any, ...], JSON] = {}
+    kept: dict[tuple[Any, ...], JSON] = {}
     for record in records:
         metrics = record["metrics"]
         if record["status"] != Status.OK or metrics["kl_nats_mean_common"] is None:
             continue
-        key = (record["backend"], record["option"], metrics["kl_nats_mean_common"])
-        if key not in builds or builds[key]["metrics"]["decode_tokens_per_s"] is None:
-            builds[key] = record
-    return list(builds.values())
+        key = (record["model"], record["backend"], record["option"], metrics["kl_nats_mean_common"])
+        if key not in kept or kept[key]["metrics"]["decode_tokens_per_s"] is None:
+            kept[key] = record
+    return list(kept.values())
 
 
 def _base(row: JSON, rows: Sequence[JSON]) -> JSON | None:

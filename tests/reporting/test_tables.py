@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
+from pipeline.errors import DataError
 from pipeline.reporting.console import WIDTH, table
 from pipeline.reporting.figures import divergence
+from pipeline.reporting.formats import fill
 from pipeline.reporting.labels import place
 from pipeline.reporting.points import PICTURES, Point
 from pipeline.steps.report import write_report
@@ -127,3 +130,17 @@ def test_labels_of_crowded_points_do_not_overlap() -> None:
     for a, b in combinations(centres, 2):
         assert abs(a[0] - b[0]) >= 60 - 1e-6 or abs(a[1] - b[1]) >= 12 - 1e-6
     assert all(30 <= x <= 470 and 6 <= y <= 394 for x, y in centres)
+
+
+def test_a_page_is_filled_between_its_markers_and_again(four: Matrix, tmp_path: Path) -> None:
+    records = write_report(four.params, four.root)
+    page = tmp_path / "formats.md"
+    page.write_text("before\n<!-- figures: start -->\nold\n<!-- figures: end -->\nafter\n")
+    for _ in range(2):
+        fill(page, records)
+        lines = page.read_text().splitlines()
+        assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
+        assert "| phi-tiny | ONNX | int4 | 3.3 | 5.20 | 2.8e-4 | 98.32 | 410.0 |" in lines
+    page.write_text("nothing here\n")
+    with pytest.raises(DataError, match="it has no lines"):
+        fill(page, records)
