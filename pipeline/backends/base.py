@@ -40,6 +40,7 @@ class Backend(Protocol):
     name: str
     has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
     batch: int  # windows that `logits` is given at a time
+    streams: bool  # has `stream`, and so needs no large export on disk
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""
@@ -49,6 +50,18 @@ class Backend(Protocol):
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
         """Write the build: an export under a recipe. Method `none` passes the export on."""
+        ...
+
+    def stream(
+        self,
+        checkpoint: Checkpoint,
+        form: Mapping[str, Any],
+        recipe: Recipe,
+        calibration: Calibration | None,
+        out: Path,
+        progress: Progress,
+    ) -> QuantizationStats:
+        """`convert` and `quantize` in one, to the same bytes, tensor by tensor: of backends that `streams`."""
         ...
 
     def why_no_default_mode(self) -> str:

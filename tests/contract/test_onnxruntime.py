@@ -16,6 +16,7 @@ from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
 from pipeline.backends.onnxruntime.graph import statistics
 from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.fresh import ask_runtime
+from pipeline.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import BackendContract, Workshop, reference_of
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
@@ -231,3 +232,30 @@ def test_every_number_of_threads_gives_the_same_figures(export: Path, monkeypatc
         with OnnxRuntimeBackend().open(export) as session:
             found.append(session.logits(ids))
     assert np.abs(found[0] - found[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True}, {"num_key_value_heads": 2}])
+@pytest.mark.parametrize("method", ["weight-only", "none", "dynamic"])
+def test_a_streamed_build_has_the_bytes_of_a_converted_and_quantized_one(
+    tmp_path: Path, method: str, changes: dict[str, Any]
+) -> None:
+    """A large model is never exported: its tensors go from safetensors to the build one by one."""
+    folder = write_checkpoint(tmp_path / "model", **changes)
+    checkpoint, form = (
+        Checkpoint("tiny", folder, folder, tiny_config(**changes)),
+        {"precision": "fp32", "provider": "cpu"},
+    )
+    settings = {
+        "weight-only": {**WEIGHT_ONLY, "lm_head_bits": 8},
+        "none": {},
+        "dynamic": {"bits": 8, "per_channel": True},
+    }
+    recipe = Recipe("test", Family.INT4, method, "fp32", settings[method])
+    for name in ("export", "streamed"):
+        (tmp_path / name).mkdir()
+    backend = OnnxRuntimeBackend()
+    backend.convert(checkpoint, form, tmp_path / "export")
+    stats = build(tmp_path / "export", tmp_path / "built", recipe)
+    assert backend.stream(checkpoint, form, recipe, None, tmp_path / "streamed", nothing) == stats
+    assert digests(tmp_path / "streamed") == digests(tmp_path / "built")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "export", "model", "streamed"]

@@ -19,6 +19,7 @@ class LlamaCppBackend:
     name = "llamacpp"
     has_default_mode = True
     batch = 1
+    streams = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert

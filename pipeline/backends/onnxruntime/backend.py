@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends.base import Calibration, LogitsSession, Progress
@@ -18,6 +20,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     has_default_mode = False
     batch = 1
+    streams = True
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime import convert, static_graph
@@ -45,6 +48,28 @@ class OnnxRuntimeBackend:
         else:
             known = ("none", "weight-only", "dynamic", "static", "nncf", "qdq")
             raise ConfigError(f"onnxruntime has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+        return graph.statistics(out)
+
+    def stream(
+        self,
+        checkpoint: Checkpoint,
+        form: Mapping[str, Any],
+        recipe: Recipe,
+        calibration: Calibration | None,
+        out: Path,
+        progress: Progress,
+    ) -> QuantizationStats:
+        from pipeline.backends.onnxruntime import convert, graph, weight_only
+
+        if recipe.method == "weight-only":
+            save = partial(weight_only.quantize_model, out=out, settings=recipe.settings, progress=progress)
+            convert.convert(checkpoint, form, out, save)
+        elif recipe.method == "none":
+            self.convert(checkpoint, form, out)
+        else:
+            with TemporaryDirectory(dir=out.parent, prefix="export-") as export:
+                self.convert(checkpoint, form, Path(export))
+                return self.quantize(Path(export), recipe, calibration, out, progress)
         return graph.statistics(out)
 
     def why_no_default_mode(self) -> str:

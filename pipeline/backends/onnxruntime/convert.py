@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.backends.onnxruntime.builder import Save, build
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
-from pipeline.errors import ToolError
+from pipeline.errors import PipelineError, ToolError
 from pipeline.loading import joined
 from pipeline.types import Checkpoint
 
-log = logging.getLogger(__name__)
 
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-
-
-def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path, save: Save | None = None) -> None:
     """Write the builder's folder for `form` {precision, provider}. Raises ToolError with the builder's last words.
 
-    Provider options are cleared, so that every form runs on the CPU provider; the canonical tokenizer
-    takes the place of the one that the builder saved again.
+    `save` writes the graph and its weights in the builder's place, from tensors that are read when they are asked
+    for. Provider options are cleared, so that every form runs on the CPU provider; the canonical tokenizer takes
+    the place of the one that the builder saved again.
     """
-    os.environ.update(dict.fromkeys(OFFLINE, "1"))
-    said = io.StringIO()
     with joined(checkpoint.folder, checkpoint.weights) as folder:
         try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                _build(str(folder), str(out), form)
+            build(str(folder), str(out), form, save)
+        except PipelineError:
+            raise
         except Exception as error:  # the builder raises whatever its libraries raise
-            log.debug("%s", said.getvalue())
             raise ToolError(
                 f"the model builder failed: {type(error).__name__}: {_first_line(error)}",
                 where=f"onnxruntime {checkpoint.model}",
                 hint="PHI_DEPLOY_LOG=DEBUG shows all that it said",
             ) from error
-    log.debug("%s", said.getvalue())
     if not (out / MODEL).is_file():
         raise ToolError(f"the model builder wrote no {MODEL}", where=f"onnxruntime {checkpoint.model}")
     for name in TOKENIZER:
         (out / name).unlink(missing_ok=True)
     copy_side_files(checkpoint.folder, out)
     _write_config(checkpoint, out)
-
-
-def _build(source: str, out: str, form: Mapping[str, Any]) -> None:
-    from onnxruntime_genai.models.builder import create_model, parse_extra_options
-
-    with tempfile.TemporaryDirectory(prefix="phi-deploy-") as cache:
-        place = (None, source, out, form["precision"], form["provider"], cache)
-        options = parse_extra_options(*place, ["hf_token=false"])
-        create_model(*place, **options)
 
 
 def _write_config(checkpoint: Checkpoint, out: Path) -> None:

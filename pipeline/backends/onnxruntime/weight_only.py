@@ -30,11 +30,17 @@ def quantize(export: Path, out: Path, settings: Mapping[str, Any], progress: Pro
     """Write model.onnx and its data with every constant MatMul replaced. Raises QualityError if there is none."""
     import onnx_ir as ir
 
-    model = ir.load(export / MODEL)
+    quantize_model(ir.load(export / MODEL), out, settings, progress)
+
+
+def quantize_model(model: ir.Model, out: Path, settings: Mapping[str, Any], progress: Progress) -> None:
+    """The same from a model whose tensors are external or lazy: each is read once, and not kept."""
+    import onnx_ir as ir
+
     found = [(*place, _bits(place[1], settings)) for place in matmuls(model.graph)]
     chosen = [(node, weight, transposed, bits) for node, weight, transposed, bits in found if bits <= 8]
     if not chosen:
-        raise QualityError("quantized nothing: the graph has no MatMul by a constant matrix", where=str(export))
+        raise QualityError("quantized nothing: the graph has no MatMul by a constant matrix", where=str(out))
     with (out / DATA).open("wb") as data:
         for done, (node, weight, transposed, bits) in enumerate(chosen, 1):
             matrix = weight.const_value.numpy()
@@ -155,5 +161,5 @@ def _copy_the_rest(graph: ir.Graph, data: BinaryIO) -> None:
         del graph.initializers[name]
     for name, value in graph.initializers.items():
         tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and Path(tensor.path) != Path(data.name):
+        if not isinstance(tensor, ir.ExternalTensor) or Path(tensor.path) != Path(data.name):
             value.const_value = _append(data, tensor.numpy(), name, tensor.dtype)

@@ -18,6 +18,7 @@ class OpenVinoBackend:
     name = "openvino"
     has_default_mode = True
     batch = 1
+    streams = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
