@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.llamacpp.files import MODEL, read_gguf
+from pipeline.checkpoint import read_headers
 from pipeline.errors import ConfigError, ToolError
 from pipeline.loading import joined
 from pipeline.types import Checkpoint
@@ -21,13 +22,17 @@ SCRIPT = "convert_hf_to_gguf.py"
 
 
 def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-    """Write model.gguf for `form` {type: F32, F16 or BF16; root: a llama.cpp checkout, or absent}."""
+    """Write model.gguf for `form` {type: F32, F16, BF16 or auto; root: a llama.cpp checkout, or absent}.
+
+    `auto` is the checkpoint's own type, as llama.cpp's script has it: nothing is lost, and nothing is stored twice.
+    """
+    kind = _stored(checkpoint) if form["type"] == "auto" else str(form["type"])
     if form.get("root"):
-        _by_script(checkpoint, Path(form["root"]), str(form["type"]), out / MODEL)
+        _by_script(checkpoint, Path(form["root"]), kind, out / MODEL)
     else:
         from pipeline.backends.llamacpp.writer import write_gguf
 
-        write_gguf(checkpoint, str(form["type"]), out / MODEL)
+        write_gguf(checkpoint, kind, out / MODEL)
     read_gguf(out / MODEL)
 
 
@@ -43,6 +48,12 @@ def general_name(checkpoint: Checkpoint) -> str:
     strips = any(token.get("rstrip") and token["content"].startswith("<|") for token in added)
     known = "phi-3" in name.lower() or "phi3" in name.lower()
     return f"{name} (Phi-3 architecture)" if strips and not known else name
+
+
+def _stored(checkpoint: Checkpoint) -> str:
+    """The type that keeps every value of the checkpoint."""
+    kinds = {tensor.dtype for tensor in read_headers(checkpoint.weights).values()}
+    return kinds.pop() if kinds in ({"BF16"}, {"F16"}) else "F32"
 
 
 def _by_script(checkpoint: Checkpoint, root: Path, kind: str, target: Path) -> None:

@@ -1,0 +1,160 @@
+"""Peak memory and time of fetch, convert and quantize on a checkpoint, per backend and precision.
+
+    python benchmarks/make_checkpoint.py phi-3.5-mini /data/phi-3.5-mini
+    python benchmarks/memory.py /data/phi-3.5-mini --cells int4:onnxruntime > benchmarks/results/memory.json
+
+`anon` is the sum of RssAnon over the process tree: memory that the kernel cannot give back, as mapped file pages
+are. The stages run as DVC runs them, one after the other, in a temporary project beside --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipeline.checkpoint import read_headers  # noqa: E402
+from pipeline.host import machine_facts  # noqa: E402
+
+COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
+TARGETS = {"mlx": "apple-silicon"}
+
+
+class Tree:
+    """Samples the memory of a process tree every 20 ms."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak = {"anon": 0, "rss": 0}
+        self._process, self._stop = psutil.Process(pid), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Tree:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            anon = rss = 0
+            with suppress(psutil.Error):
+                for process in (self._process, *self._process.children(recursive=True)):
+                    with suppress(OSError, IndexError):
+                        text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+                        fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+                        anon += int(fields.get("RssAnon", "0").split()[0]) * 1024  # a process that ends has none
+                        rss += int(fields.get("VmRSS", "0").split()[0]) * 1024
+            self.peak = {"anon": max(self.peak["anon"], anon), "rss": max(self.peak["rss"], rss)}
+
+
+def written(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def run(root: Path, stage: str, key: str) -> dict[str, Any]:
+    """One stage, measured; a failure is its last line."""
+    begun, before = time.perf_counter(), os.times()
+    command = [sys.executable, "-m", f"stages.{stage}", key]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with (
+        subprocess.Popen(
+            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child,
+        Tree(child.pid) as tree,
+    ):
+        said = child.communicate()[0]
+    used = os.times()
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)}: {said.strip().splitlines()[-1]}")
+    seconds = time.perf_counter() - begun
+    return {
+        "wall_s": round(seconds, 1),
+        "peak_anon_mb": round(tree.peak["anon"] / 1e6),
+        "peak_rss_mb": round(tree.peak["rss"] / 1e6),
+        "cpu_s": round(used.children_user + used.children_system - before.children_user - before.children_system, 1),
+    }
+
+
+def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[str, Any]:
+    """The stages of one build, and what it and its export take on disk."""
+    overrides = [
+        "model=[local]",
+        f"model.local.path={checkpoint}",
+        f"precision=[{precision}]",
+        f"backend=[{backend}]",
+        f"target=[{TARGETS.get(backend, 'cpu')}]",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    compose = [sys.executable, "-m", "pipeline", "compose", *overrides]
+    done = subprocess.run(compose, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    plan = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["plan"]
+    (export,), (build,) = plan["exports"], plan["builds"]
+    subprocess.run([sys.executable, "-m", "stages.guard"], cwd=root, env=environment, check=True, capture_output=True)
+    stages = {"fetch": run(root, "fetch", "local"), "convert": run(root, "convert", export)}
+    stages["quantize"] = run(root, "quantize", build)
+    sizes = {
+        "export": written(root / "artifacts/exports" / export),
+        "build": written(root / "artifacts/builds" / build),
+    }
+    shutil.rmtree(root / "artifacts")
+    return {
+        "stages": stages,
+        "peak_anon_mb": max(stage["peak_anon_mb"] for stage in stages.values()),
+        "disk_mb": {name: round(size / 1e6) for name, size in sizes.items()},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Peak memory of conversion and quantization.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--cells", nargs="+", default=["int4:onnxruntime"], metavar="PRECISION:BACKEND")
+    parser.add_argument("--work", type=Path, default=None, help="a folder on a disk with room (default: beside it)")
+    arguments = parser.parse_args()
+    checkpoint = arguments.checkpoint.resolve()
+    tensors = read_headers(checkpoint).values()
+    sizes = [tensor.size for tensor in tensors]
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = {
+        "machine": machine_facts(),
+        "checkpoint": {
+            "name": checkpoint.name,
+            "layers": config["num_hidden_layers"],
+            "gb": round(sum(sizes) / 1e9, 2),
+            "largest_tensor_fp32_mb": round(2 * max(sizes) / 1e6),
+        },
+        "cells": {},
+    }
+    for cell in arguments.cells:
+        precision, _, backend = cell.partition(":")
+        with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder:
+            root = Path(folder)
+            for name in COPIED:
+                source = ROOT / name
+                (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
+            result["cells"][cell] = measure(root, checkpoint, precision, backend)
+        sys.stderr.write(f"{cell}: {json.dumps(result['cells'][cell])}\n")
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
