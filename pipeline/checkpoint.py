@@ -162,3 +162,10 @@ def missing_tensors(present: Iterable[str], config: Mapping[str, Any]) -> list[s
             for part in ("w1", "w2", "w3")
         }
     return sorted(names - set(present))
+
+
+def read_output_matrix(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """What makes logits of hidden states: [vocab, width] (the embedding where the two are tied), and its bias."""
+    tensors = read_headers(folder)
+    name = "lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"
+    return read_float32(tensors[name]), read_float32(tensors["lm_head.bias"]) if "lm_head.bias" in tensors else None

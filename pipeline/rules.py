@@ -9,19 +9,8 @@ from typing import Any
 from pipeline.dimensions import Dimensions
 from pipeline.errors import suggest
 from pipeline.recipes import parse_recipe
-from pipeline.types import Family, Recipe
+from pipeline.types import BITS, Family, Recipe
 
-BITS = {  # per weight, scales included
-    "fp32": 32,
-    "fp16": 16,
-    "bf16": 16,
-    "int8": 8.5,
-    "int6": 6.6,
-    "int5": 5.7,
-    "int4": 4.7,
-    "int3": 3.9,
-    "int2": 3.0,
-}
 DEFAULT = "default"
 WITH_MORE_THAN_TEXT = ("Phi3VForCausalLM", "Phi4MMForCausalLM")
 BLOCK = {"Q8_0": 32, "Q5_0": 32, "Q4_0": 32, "Q4_1": 32, "IQ4_NL": 32}  # values per scale; all other GGUF types: 256

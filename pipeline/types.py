@@ -33,6 +33,19 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+BITS = {  # per weight, scales included
+    "fp32": 32,
+    "fp16": 16,
+    "bf16": 16,
+    "int8": 8.5,
+    "int6": 6.6,
+    "int5": 5.7,
+    "int4": 4.7,
+    "int3": 3.9,
+    "int2": 3.0,
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a backend makes one precision: a method and its settings, see `pipeline.recipes`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
-from pipeline.checkpoint import read_float32, read_headers
+from pipeline.checkpoint import read_output_matrix
 from pipeline.files import read_json, write_json
 from pipeline.fresh import ask_runtime
 from pipeline.metrics.decode import check_decode
@@ -96,11 +96,8 @@ class Reference:
 
 
 def read_reference(hidden: Path, weights: Path) -> Reference:
-    """The output matrix of a checkpoint (the embedding where the two are tied) beside the reference's states."""
-    tensors = read_headers(weights)
-    name = "lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"
-    bias = read_float32(tensors["lm_head.bias"]) if "lm_head.bias" in tensors else None
-    return Reference(hidden, read_float32(tensors[name]), bias)
+    """The output matrix of a checkpoint beside the reference's states."""
+    return Reference(hidden, *read_output_matrix(weights))
 
 
 def _windows(

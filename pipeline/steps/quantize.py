@@ -12,10 +12,9 @@ from pipeline.errors import QualityError
 from pipeline.files import fresh_folder, read_json, require_space, write_json
 from pipeline.outcome import why_skipped, why_unusable
 from pipeline.registry import load_backend
-from pipeline.rules import BITS
 from pipeline.runtime import progress
 from pipeline.tokenizer import load_tokenizer, windows
-from pipeline.types import JSON, Checkpoint, Family, Recipe, Status
+from pipeline.types import BITS, JSON, Checkpoint, Family, Recipe, Status
 
 CALIBRATION_WINDOWS = 16
 

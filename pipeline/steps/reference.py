@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import layout
+from pipeline.checkpoint import read_headers, read_output_matrix
 from pipeline.files import fresh_folder, read_json, require_space, write_json
+from pipeline.layered import ARCHITECTURES, final_states
 from pipeline.loading import load_model
 from pipeline.metrics.divergence import log_softmax
 from pipeline.metrics.questions import accuracy, choice_scores, read_questions
 from pipeline.runtime import progress
 from pipeline.tokenizer import load_tokenizer, windows
 from pipeline.types import JSON
+
+LAYERED_ABOVE = 8e9  # bytes of a model in fp32
+SCRATCH = "states.tmp"
 
 
 def reference(key: str, entry: JSON) -> None:
@@ -28,30 +35,28 @@ def reference(key: str, entry: JSON) -> None:
     width = read_json(source / "config.json")["hidden_size"]
     require_space(layout.ARTIFACTS, ids.size * width * 4)
 
-    import torch
-
-    torch.manual_seed(settings["seed"])
-    model = load_model(source, Path(entry["weights"]), "float32", settings["trust_remote_code"])
     report = progress(f"reference@{key}")
-    with fresh_folder(layout.reference(key)) as out, torch.inference_mode():
+    matrix, bias = read_output_matrix(Path(entry["weights"]))
+
+    def logits(states: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = states @ matrix.T
+        return rows if bias is None else rows + bias
+
+    with fresh_folder(layout.reference(key)) as out:
         np.save(out / layout.IDS, ids)
         hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
         nll = np.empty((len(ids), ids.shape[1] - 1))
+        sequences = [*ids, *(np.asarray(choice, np.int64) for question in questions for choice in question.sequences)]
+        states = _states(source, entry, sequences, out / SCRATCH, report)
         for row, window in enumerate(ids):
-            states = model.model(input_ids=torch.from_numpy(window[None, :]), use_cache=False).last_hidden_state
-            hidden[row] = states[0].numpy()
-            scored = log_softmax(model.lm_head(states[:, :-1])[0].numpy())
+            hidden[row] = next(states)
+            scored = log_softmax(logits(hidden[row, :-1]))
             nll[row] = -scored[np.arange(len(window) - 1), window[1:]]
-            report(row + 1, len(ids) + len(questions))
         hidden.flush()
         del hidden
         np.save(out / layout.NLL, nll)
-        scores = []
-        for number, question in enumerate(questions, len(ids) + 1):
-            scores.append(
-                choice_scores(question, lambda x: model(input_ids=torch.from_numpy(x), use_cache=False).logits.numpy())
-            )
-            report(number, len(ids) + len(questions))
+        scores = [choice_scores(question, lambda _: logits(next(states))[None]) for question in questions]
+        (out / SCRATCH).unlink(missing_ok=True)
         write_json(out / layout.QUESTIONS, [question.to_json() for question in questions])
         write_json(
             out / layout.SUMMARY,
@@ -64,3 +69,28 @@ def reference(key: str, entry: JSON) -> None:
                 "decode_prompts": settings["decode_prompts"],
             },
         )
+
+
+def _states(
+    source: Path,
+    entry: JSON,
+    sequences: Sequence[NDArray[np.int64]],
+    scratch: Path,
+    report: Callable[[int, int], None],
+) -> Iterator[NDArray[np.float32]]:
+    """Final hidden states [length, width] of each sequence: by the whole model, or layer by layer where it is large."""
+    weights, settings = Path(entry["weights"]), entry["reference"]
+    parameters = sum(tensor.size // 2 for tensor in read_headers(weights).values())
+    architecture = read_json(source / "config.json")["architectures"][0]
+    if 4 * parameters > LAYERED_ABOVE and architecture in ARCHITECTURES:
+        yield from final_states(source, weights, sequences, scratch, report)
+        return
+    import torch
+
+    torch.manual_seed(settings["seed"])
+    model = load_model(source, weights, "float32", settings["trust_remote_code"])
+    with torch.inference_mode():
+        for number, sequence in enumerate(sequences, 1):
+            done = model.model(input_ids=torch.from_numpy(sequence[None, :]), use_cache=False)
+            report(number, len(sequences))
+            yield done.last_hidden_state[0].numpy()
