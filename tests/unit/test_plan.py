@@ -71,7 +71,6 @@ OPTIONS = sorted(path for path in (ROOT / "conf").rglob("*.yaml") if path.parent
 LATER = {
     "phi-3.5-vision": "images or speech come later",
     "phi-4-multimodal": "images or speech come later",
-    "qnn-htp": "context binaries need the Qualcomm AI Engine Direct SDK",
 }
 
 
@@ -93,6 +92,14 @@ def test_every_option_in_conf_composes(option: Path, monkeypatch: pytest.MonkeyP
         return
     config = compose_config([f"{group}={value}", *extra])
     assert len(config.plan.cells) > 0
+
+
+def test_what_no_toolchain_here_makes_is_left_out_with_what_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.compose import compose_config
+
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match="toolchain-is-here: a Core ML model is compiled on a Mac"):
+        compose_config(["target=[apple-silicon]", "backend=[onnxruntime]"])
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
