@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,23 +93,30 @@ def run(root: Path, stage: str, key: str) -> dict[str, Any]:
     }
 
 
-def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[str, Any]:
-    """The stages of one build, and what it and its export take on disk."""
+def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Sequence[str] = ()) -> tuple[str, str]:
+    """The names of the export and the build of one cell, composed and guarded."""
     overrides = [
         "model=[local]",
         f"model.local.path={checkpoint}",
         f"precision=[{precision}]",
         f"backend=[{backend}]",
         f"target=[{TARGETS.get(backend, 'cpu')}]",
+        *more,
     ]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    compose = [sys.executable, "-m", "pipeline", "compose", *overrides]
-    done = subprocess.run(compose, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pipeline", "compose", *overrides]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     plan = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["plan"]
     (export,), (build,) = plan["exports"], plan["builds"]
     subprocess.run([sys.executable, "-m", "stages.guard"], cwd=root, env=environment, check=True, capture_output=True)
+    return export, build
+
+
+def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[str, Any]:
+    """The stages of one build, and what it and its export take on disk."""
+    export, build = compose(root, checkpoint, precision, backend)
     stages = {"fetch": run(root, "fetch", "local"), "convert": run(root, "convert", export)}
     stages["quantize"] = run(root, "quantize", build)
     sizes = {
