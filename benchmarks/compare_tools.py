@@ -35,7 +35,7 @@ options.ftype, options.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M, 0
 sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(options)))
 """
 # the settings that both sides can be given: the tool's own defaults, named
-RECIPES = {
+RECIPES: dict[str, tuple[str, list[str]]] = {
     "onnxruntime": ("int4-rtn", []),
     "mlx": ("int4-b64", []),
     "llamacpp": ("int4-q4-k-m", []),

@@ -22,7 +22,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "models" / "phi-tiny"
 SHARD = 5_000_000_000
-COPIED = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json")
+COPIED = (
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
 
 
 def shape(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocab: int, **more: Any) -> dict[str, Any]:
