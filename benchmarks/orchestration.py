@@ -1,6 +1,10 @@
 """Wall and CPU time of a suite, cold and with nothing to do, and the share that is not the tools' own work.
 
     python benchmarks/orchestration.py [--suite default] [--repeat 3] > benchmarks/results/orchestration.json
+    python benchmarks/orchestration.py --cells 25 100 > benchmarks/results/scale.json
+
+With --cells the matrix is made of one-layer models in five precisions on ONNX Runtime: little work, so that what
+DVC and the stages' processes cost is seen.
 
 Runs in a temporary copy of the project, so that the workspace's results stay. `work` is the time the stages
 report for themselves (records/); `stage_startup` is what the stage processes took beside that: the interpreter
@@ -27,7 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.host import machine_facts  # noqa: E402
 
-COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "models", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
+PRECISIONS = ("fp32", "fp16", "int8", "int4", "int4-rtn")
+COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "models", "data", "imports", "dvc.yaml", ".dvcignore", "pyproject.toml")
 
 
 def timed(command: list[str], cwd: Path) -> dict[str, float]:
@@ -53,7 +58,21 @@ def stage_seconds(root: Path) -> dict[str, float]:
     return seconds
 
 
-def measure(suite: str, repeat: int) -> dict[str, object]:
+def of_size(root: Path, cells: int) -> list[str]:
+    """Overrides of a matrix of that many cells, with its models written."""
+    from tests.support.tiny import write_checkpoint
+
+    names = [f"m{number:03}" for number in range(1, cells // len(PRECISIONS) + 1)]
+    for seed, name in enumerate(names):
+        write_checkpoint(root / "models" / name, seed)
+        (root / "conf/model" / f"{name}.yaml").write_text(f"{name}:\n  path: models/{name}\n", encoding="utf-8")
+    few = ["evaluate.window=32", "evaluate.tokens=64", "evaluate.questions=''", "benchmark.runs=1"]
+    few += ["benchmark.warmup=0", "benchmark.new_tokens=4", "benchmark.prompt_tokens=8", "evaluate.decode_prompts=1"]
+    matrix = [f"model=[{','.join(names)}]", f"precision=[{','.join(PRECISIONS)}]", "backend=[onnxruntime]"]
+    return [*matrix, "target=[cpu]", *few]
+
+
+def measure(suite: str, repeat: int, cells: int = 0) -> dict[str, object]:
     """One cold run, then `repeat` runs with nothing to do; medians of the latter."""
     with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-") as folder:
         root = Path(folder) / "project"
@@ -66,7 +85,8 @@ def measure(suite: str, repeat: int) -> dict[str, object]:
         for command in (["git", "init", "-q"], [*python, "dvc", "init", "-q"]):
             timed(command, root)
         shutil.copyfile(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-        compose = timed([*python, "pipeline", "compose", f"suite={suite}"], root)
+        overrides = of_size(root, cells) if cells else [f"suite={suite}"]
+        compose = timed([*python, "pipeline", "compose", *overrides], root)
         cold = timed([*python, "dvc", "repro"], root)
         work = stage_seconds(root)
         idle = [timed([*python, "dvc", "repro"], root) for _ in range(repeat)]
@@ -75,7 +95,7 @@ def measure(suite: str, repeat: int) -> dict[str, object]:
     in_work, start = sum(work.values()), median(startup) * stages
     rest = max(0.0, cold["wall_s"] - in_work - start)
     return {
-        "suite": suite,
+        **({"cells": cells} if cells else {"suite": suite}),
         "machine": machine_facts(),
         "python": platform.python_version(),
         "compose": compose,
@@ -87,6 +107,7 @@ def measure(suite: str, repeat: int) -> dict[str, object]:
             "share_not_work": round((start + rest) / cold["wall_s"], 3),
             "work_s_by_stage": work,
         },
+        "per_stage_ms": round(1000 * (start + rest) / stages),
         "nothing_to_do": {name: median(run[name] for run in idle) for name in ("wall_s", "cpu_s", "stages_run")},
         "repeat": repeat,
     }
@@ -97,8 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="default")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument(
+        "--cells", type=int, nargs="+", default=[], help="sizes of a made-up matrix, in place of a suite"
+    )
     arguments = parser.parse_args()
-    sys.stdout.write(json.dumps(measure(arguments.suite, arguments.repeat), indent=2) + "\n")
+    if arguments.cells:
+        result: object = [measure("", arguments.repeat, cells) for cells in arguments.cells]
+    else:
+        result = measure(arguments.suite, arguments.repeat)
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
