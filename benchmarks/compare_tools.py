@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.memory import COPIED, Tree, compose, run  # noqa: E402
+from benchmarks.memory import COPIED, compose, run, stage  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
 
 QUANTIZE = """
@@ -59,27 +56,6 @@ def theirs(backend: str, checkpoint: Path, out: Path, llama_cpp: Path | None) ->
     return [first, [python, "-c", QUANTIZE, whole, str(out / "model.gguf")]]
 
 
-def measured(command: list[str], root: Path) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory of one command; a failure is its last line."""
-    begun, before = time.perf_counter(), os.times()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root)}
-    with (
-        subprocess.Popen(
-            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as child,
-        Tree(child.pid) as tree,
-    ):
-        said = child.communicate()[0]
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)}: {said.strip().splitlines()[-1]}")
-    used = os.times()
-    return {
-        "wall_s": time.perf_counter() - begun,
-        "cpu_s": used.children_user + used.children_system - before.children_user - before.children_system,
-        "peak_anon_mb": tree.peak["anon"] / 1e6,
-    }
-
-
 def together(steps: list[dict[str, float]]) -> dict[str, float]:
     """One conversion out of its steps: times add up, of memory the largest counts."""
     return {
@@ -100,13 +76,13 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, llama_cpp: Pa
                 source = ROOT / name
                 (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
             export, build = compose(root, checkpoint, recipe, backend, overrides)
-            run(root, "fetch", "local")
-            results["ours"].append(together([run(root, "convert", export), run(root, "quantize", build)]))
+            stage(root, "fetch", "local")
+            results["ours"].append(together([stage(root, "convert", export), stage(root, "quantize", build)]))
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=work) as folder:
             commands = theirs(backend, checkpoint, Path(folder), llama_cpp)
             if not commands:
                 return {"skipped": "needs --llama-cpp, a checkout of llama.cpp"}
-            results["theirs"].append(together([measured(command, Path(folder)) for command in commands]))
+            results["theirs"].append(together([run(command, Path(folder)) for command in commands]))
     middle = {who: {key: median(run[key] for run in all_) for key in all_[0]} for who, all_ in results.items()}
     return {
         "recipe": recipe,

@@ -16,14 +16,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,66 +28,40 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.checkpoint import read_headers  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
+from pipeline.metrics.memory import TreeWatch  # noqa: E402
 
 COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
 TARGETS = {"mlx": "apple-silicon"}
-
-
-class Tree:
-    """Samples the memory of a process tree every 20 ms."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = {"anon": 0, "rss": 0}
-        self._process, self._stop = psutil.Process(pid), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Tree:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            anon = rss = 0
-            with suppress(psutil.Error):
-                for process in (self._process, *self._process.children(recursive=True)):
-                    with suppress(OSError, IndexError):
-                        text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-                        fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-                        anon += int(fields.get("RssAnon", "0").split()[0]) * 1024  # a process that ends has none
-                        rss += int(fields.get("VmRSS", "0").split()[0]) * 1024
-            self.peak = {"anon": max(self.peak["anon"], anon), "rss": max(self.peak["rss"], rss)}
 
 
 def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def run(root: Path, stage: str, key: str) -> dict[str, Any]:
-    """One stage, measured; a failure is its last line."""
+def run(command: Sequence[str], root: Path) -> dict[str, float]:
+    """One command in the project at `root`, measured; a failure is its last line."""
     begun, before = time.perf_counter(), os.times()
-    command = [sys.executable, "-m", f"stages.{stage}", key]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root)}
     with (
         subprocess.Popen(
             command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as child,
-        Tree(child.pid) as tree,
+        TreeWatch(child.pid) as tree,
     ):
         said = child.communicate()[0]
-    used = os.times()
     if child.returncode:
-        raise SystemExit(f"{' '.join(command)}: {said.strip().splitlines()[-1]}")
-    seconds = time.perf_counter() - begun
+        raise SystemExit(f"{' '.join(command)}: {(said.strip().splitlines() or ['no message'])[-1]}")
+    used = os.times()
     return {
-        "wall_s": round(seconds, 1),
-        "peak_anon_mb": round(tree.peak["anon"] / 1e6),
-        "peak_rss_mb": round(tree.peak["rss"] / 1e6),
+        "wall_s": round(time.perf_counter() - begun, 1),
         "cpu_s": round(used.children_user + used.children_system - before.children_user - before.children_system, 1),
+        "peak_anon_mb": round(tree.peak_anon_bytes / 1e6),
+        "peak_rss_mb": round(tree.peak_rss_bytes / 1e6),
     }
+
+
+def stage(root: Path, name: str, key: str) -> dict[str, float]:
+    return run([sys.executable, "-m", f"stages.{name}", key], root)
 
 
 def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Sequence[str] = ()) -> tuple[str, str]:
@@ -117,8 +88,8 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
 def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[str, Any]:
     """The stages of one build, and what it and its export take on disk."""
     export, build = compose(root, checkpoint, precision, backend)
-    stages = {"fetch": run(root, "fetch", "local"), "convert": run(root, "convert", export)}
-    stages["quantize"] = run(root, "quantize", build)
+    names = {"fetch": "local", "convert": export, "quantize": build}
+    stages = {name: stage(root, name, key) for name, key in names.items()}
     sizes = {
         "export": written(root / "artifacts/exports" / export),
         "build": written(root / "artifacts/builds" / build),
@@ -126,7 +97,7 @@ def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[
     shutil.rmtree(root / "artifacts")
     return {
         "stages": stages,
-        "peak_anon_mb": max(stage["peak_anon_mb"] for stage in stages.values()),
+        "peak_anon_mb": max(measured["peak_anon_mb"] for measured in stages.values()),
         "disk_mb": {name: round(size / 1e6) for name, size in sizes.items()},
     }
 

@@ -32,7 +32,18 @@ sys.path.insert(0, str(ROOT))
 from pipeline.host import machine_facts  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4", "int4-rtn")
-COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "models", "data", "imports", "dvc.yaml", ".dvcignore", "pyproject.toml")
+COPIED = (
+    "conf",
+    "hydra_plugins",
+    "pipeline",
+    "stages",
+    "models",
+    "data",
+    "imports",
+    "dvc.yaml",
+    ".dvcignore",
+    "pyproject.toml",
+)
 
 
 def timed(command: list[str], cwd: Path) -> dict[str, float]:
