@@ -32,6 +32,10 @@ from pipeline.metrics.memory import TreeWatch  # noqa: E402
 
 COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
 TARGETS = {"mlx": "apple-silicon"}
+# settings that finish at full size
+FEW = ("evaluate.window=64", "evaluate.tokens=256", "evaluate.slow_tokens=64", "evaluate.questions=''")
+FEW += ("evaluate.decode_prompts=1", "evaluate.decode_tokens=8", "benchmark.runs=1", "benchmark.warmup=0")
+FEW += ("benchmark.prompt_tokens=32", "benchmark.new_tokens=16")
 
 
 def written(folder: Path) -> int:
@@ -85,11 +89,19 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
     return export, build
 
 
-def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[str, Any]:
-    """The stages of one build, and what it and its export take on disk."""
-    export, build = compose(root, checkpoint, precision, backend)
+def measure(root: Path, checkpoint: Path, precision: str, backend: str, whole: bool = False) -> dict[str, Any]:
+    """The stages of one build, and what it and its export take on disk; `whole`: also its quality and speed."""
+    export, build = compose(root, checkpoint, precision, backend, FEW if whole else ())
     names = {"fetch": "local", "convert": export, "quantize": build}
+    cell = f"{build}_{TARGETS.get(backend, 'cpu')}"
+    if whole:
+        names |= {"reference": "local", "evaluate": build, "package": cell, "benchmark": cell}
     stages = {name: stage(root, name, key) for name, key in names.items()}
+    figures: dict[str, Any] = {}
+    if whole:
+        for name, key in (("evaluations", build), ("benchmarks", cell)):
+            content = json.loads((root / "artifacts" / name / f"{key}.json").read_text(encoding="utf-8"))
+            figures |= content.get("metrics", {})
     sizes = {
         "export": written(root / "artifacts/exports" / export),
         "build": written(root / "artifacts/builds" / build),
@@ -97,6 +109,7 @@ def measure(root: Path, checkpoint: Path, precision: str, backend: str) -> dict[
     shutil.rmtree(root / "artifacts")
     return {
         "stages": stages,
+        **({"metrics": figures} if figures else {}),
         "peak_anon_mb": max(measured["peak_anon_mb"] for measured in stages.values()),
         "disk_mb": {name: round(size / 1e6) for name, size in sizes.items()},
     }
@@ -107,6 +120,7 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--cells", nargs="+", default=["int4:onnxruntime"], metavar="PRECISION:BACKEND")
     parser.add_argument("--work", type=Path, default=None, help="a folder on a disk with room (default: beside it)")
+    parser.add_argument("--whole", action="store_true", help="go on to evaluate, package and benchmark, on few tokens")
     arguments = parser.parse_args()
     checkpoint = arguments.checkpoint.resolve()
     tensors = read_headers(checkpoint).values()
@@ -129,7 +143,7 @@ def main() -> int:
             for name in COPIED:
                 source = ROOT / name
                 (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
-            result["cells"][cell] = measure(root, checkpoint, precision, backend)
+            result["cells"][cell] = measure(root, checkpoint, precision, backend, arguments.whole)
         sys.stderr.write(f"{cell}: {json.dumps(result['cells'][cell])}\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     return 0

@@ -1,0 +1,148 @@
+"""docs/performance.md from benchmarks/results/*.json: tables between the page's markers, and a plot.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+PLOT = ROOT / "docs" / "images" / "scale.png"
+END = "<!-- end -->\n"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def memory(results: list[dict[str, Any]]) -> str:
+    """One row per cell: bound, peak and time."""
+    rows = []
+    for result in results:
+        checkpoint = result["checkpoint"]
+        bound = 1000 + 2 * checkpoint["largest_tensor_fp32_mb"]
+        for cell, found in result["cells"].items():
+            seconds = sum(stage["wall_s"] for stage in found["stages"].values())
+            sizes = found["disk_mb"]
+            rows.append(
+                [
+                    f"{checkpoint['name']}, {checkpoint['layers']} layers, {checkpoint['gb']:,.1f} GB",
+                    cell.replace(":", " "),
+                    f"{found['peak_anon_mb']:,}",
+                    f"{bound:,}",
+                    f"{sizes['export']:,}",
+                    f"{sizes['build']:,}",
+                    f"{seconds:,.0f}",
+                ]
+            )
+    header = [
+        "checkpoint",
+        "cell",
+        "peak anonymous MB",
+        "1 GB + 2 × largest tensor",
+        "export MB",
+        "build MB",
+        "seconds",
+    ]
+    return table(header, rows)
+
+
+def tools(result: dict[str, Any]) -> str:
+    rows = []
+    for backend, found in result["backends"].items():
+        if "skipped" in found:
+            continue
+        pairs = [f"{found['ours'][key]:,.0f} / {found['theirs'][key]:,.0f}" for key in found["ratio"]]
+        ratios = [f"{ratio:.2f}" for ratio in found["ratio"].values()]
+        rows.append([f"{backend} {found['recipe']}", *(x for pair in zip(pairs, ratios, strict=True) for x in pair)])
+    header = ["conversion", "wall s, ours / theirs", "ratio", "CPU s", "ratio", "peak MB", "ratio"]
+    commands = [
+        f"- {backend}: `{' && '.join(found['command'])}`\n"
+        for backend, found in result["backends"].items()
+        if "ratio" in found
+    ]
+    return table(header, rows) + "\nTheirs:\n\n" + "".join(commands)
+
+
+def scale(results: list[dict[str, Any]]) -> str:
+    rows = []
+    for result in results:
+        cold, idle = result["cold"], result["nothing_to_do"]
+        rows.append(
+            [
+                str(result.get("cells", result.get("suite"))),
+                str(int(cold["stages_run"])),
+                f"{cold['wall_s']:,.0f}",
+                f"{100 * cold['share_not_work']:.0f} %",
+                f"{result['per_stage_ms']:,}",
+                f"{idle['wall_s']:.1f}",
+                f"{result['compose']['wall_s']:.1f}",
+            ]
+        )
+    header = [
+        "cells",
+        "stages",
+        "cold s",
+        "not the stages' work",
+        "ms per stage of it",
+        "nothing to do, s",
+        "compose s",
+    ]
+    return table(header, rows)
+
+
+def plot(results: list[dict[str, Any]]) -> None:
+    """Overhead per stage and idle time against the number of cells."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    cells = [result["cells"] for result in results]
+    panels = (
+        ("overhead per stage, ms", [result["per_stage_ms"] for result in results]),
+        ("dvc repro with nothing to do, s", [result["nothing_to_do"]["wall_s"] for result in results]),
+    )
+    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.plot(cells, values, marker="o", color="#0072B2")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("cells")
+        axes.set_ylim(bottom=0)
+        axes.grid(color="#dddddd")
+        axes.set_axisbelow(True)
+    figure.savefig(PLOT, metadata={"Software": None})
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """The page with the content between <!-- name --> and <!-- end -->."""
+    start = f"<!-- {name} -->\n"
+    if start not in text:
+        raise SystemExit(f"{PAGE}: no line {start.strip()}")
+    before, _, rest = text.partition(start)
+    after = rest.partition(END)[2]
+    return f"{before}{start}\n{content}\n{END}{after}"
+
+
+def main() -> int:
+    text = PAGE.read_text(encoding="utf-8")
+    sections: dict[str, Callable[[Any], str]] = {"memory": memory, "compare_tools": tools, "scale": scale}
+    for name, write in sections.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            text = fill(text, name, write(found))
+            if name == "scale":
+                plot(found)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
