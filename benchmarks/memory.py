@@ -33,9 +33,11 @@ from pipeline.metrics.memory import TreeWatch  # noqa: E402
 COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
 TARGETS = {"mlx": "apple-silicon"}
 # settings that finish at full size
-FEW = ("evaluate.window=64", "evaluate.tokens=256", "evaluate.slow_tokens=64", "evaluate.questions=''")
-FEW += ("evaluate.decode_prompts=1", "evaluate.decode_tokens=8", "benchmark.runs=1", "benchmark.warmup=0")
-FEW += ("benchmark.prompt_tokens=32", "benchmark.new_tokens=16")
+FEW: tuple[str, ...] = (
+    *("evaluate.window=64", "evaluate.tokens=256", "evaluate.slow_tokens=64", "evaluate.questions=''"),
+    *("evaluate.decode_prompts=1", "evaluate.decode_tokens=8", "benchmark.runs=1", "benchmark.warmup=0"),
+    *("benchmark.prompt_tokens=32", "benchmark.new_tokens=16"),
+)
 
 
 def written(folder: Path) -> int:

@@ -19,7 +19,7 @@ from pipeline.runtime import progress
 from pipeline.tokenizer import load_tokenizer, windows
 from pipeline.types import JSON
 
-LAYERED_ABOVE = 8e9  # bytes of a model in fp32
+LAYERED_ABOVE = 2e9  # bytes of a model in fp32
 SCRATCH = "states.tmp"
 
 
