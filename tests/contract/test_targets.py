@@ -88,6 +88,13 @@ def test_a_gpu_gets_fp16_inputs_int4_weights_and_its_provider(exports: Any, tmp_
     assert [name for entry in options for name in entry] == [TARGETS[target]["backends"]["onnxruntime"]]
 
 
+@pytest.mark.parametrize("target", ["cuda", "directml", "webgpu", "qnn-htp"])
+def test_a_package_for_another_device_generates_here_all_the_same(exports: Any, tmp_path: Path, target: str) -> None:
+    package = build(exports, tmp_path, target, "int4")
+    answer = ask_runtime("onnxruntime", package, RuntimeRequest("generate", [[5, 6, 7]], 4))
+    assert len(answer.value["tokens"][0]) == 4
+
+
 def test_what_the_builder_writes_alike_is_one_build_and_what_differs_is_another(
     exports: Any, tmp_path: Path, checkpoint: Checkpoint
 ) -> None:

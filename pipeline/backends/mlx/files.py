@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ SIDE_FILES = (
     "merges.txt",
     "vocab.json",
 )
+SHARD_GB = 1
 
 
 def import_mlx() -> Any:
@@ -55,11 +57,16 @@ def save_folder(model: Any, config: dict[str, Any], source: Path, out: Path) -> 
     mlx-lm's own save writes a model card and saves the tokenizer again, both of which vary. Raises ToolError
     when `out` holds a model.
     """
-    from mlx_lm.utils import save_model
+    from mlx_lm import utils
 
     if any(out.glob("*.safetensors")):
         raise ToolError("the output folder holds a model already", where=str(out), hint="remove it, or take another")
-    save_model(out, model, donate_model=True)
+    own = utils.make_shards
+    try:  # mlx-lm evaluates a shard at a time, of 5 GB
+        utils.make_shards = partial(own, max_file_size_gb=SHARD_GB)
+        utils.save_model(out, model, donate_model=True)
+    finally:
+        utils.make_shards = own
     kept = {name: value for name, value in config.items() if name not in ("_name_or_path", "vision_config")}
     if "quantization" in kept:
         kept["quantization_config"] = kept["quantization"]

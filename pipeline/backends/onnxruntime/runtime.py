@@ -25,8 +25,8 @@ def load(package: str, threads: int, device: str) -> Any:
         config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     try:
         return genai.Model(config)
-    except RuntimeError as error:
-        if device or "provider" not in str(error).lower():
+    except RuntimeError:
+        if device:
             raise
         config.clear_providers()
         return genai.Model(config)
