@@ -71,7 +71,7 @@ def generate_static(decoder: Any, prompt: Any, count: int) -> tuple[list[int], f
 def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
     """What `pipeline.backends.base.RuntimeRequest` asks for."""
     begun = time.perf_counter()
-    model = load(package, request["threads"], request["device"])
+    model = load(package, request["threads"], request.get("device", ""))
     load_s = time.perf_counter() - begun
     count = request["new_tokens"]
     if request["task"] == "generate":
