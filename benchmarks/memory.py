@@ -147,7 +147,7 @@ def main() -> int:
                 (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
             result["cells"][cell] = measure(root, checkpoint, precision, backend, arguments.whole)
         sys.stderr.write(f"{cell}: {json.dumps(result['cells'][cell])}\n")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(json.dumps([result], indent=2) + "\n")  # a list: several checkpoints make one page
     return 0
 
 
