@@ -6,8 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.manifest import digests
 from tests.support.project import Project
 
 CELLS = ["local_fp32_onnxruntime_cpu", "local_int4_onnxruntime_cpu"]
@@ -214,3 +216,18 @@ def test_a_lock_file_cut_off_by_a_kill_costs_no_work(copy: Project) -> None:
     assert not lock.exists()
     assert set(copy.repro()) == {"guard", "track"}
     assert lock.exists()
+
+
+def test_a_large_model_has_the_same_builds_without_an_export_and_the_same_reference_by_layers(copy: Project) -> None:
+    builds = sorted(path for path in (copy.root / "artifacts/builds").iterdir() if path.is_dir())
+    before = {build.name: digests(build) for build in builds}
+    hidden = np.load(copy.root / "artifacts/references/local/hidden.npy")
+    copy.edit("pipeline/steps/convert.py", "DEFER_ABOVE = 2e9", "DEFER_ABOVE = 0")
+    copy.edit("pipeline/steps/reference.py", "LAYERED_ABOVE = 2e9", "LAYERED_ABOVE = 0")
+    ran = {name.partition("@")[0] for name in copy.repro()}
+    assert {"reference", "convert", "quantize"} <= ran
+    (export,) = (path for path in (copy.root / "artifacts/exports").iterdir() if path.is_dir())
+    assert [path.name for path in export.iterdir()] == ["manifest.json"]
+    assert {build.name: digests(build) for build in builds} == before
+    assert np.abs(np.load(copy.root / "artifacts/references/local/hidden.npy") - hidden).max() < 1e-4
+    assert [record["status"] for record in copy.json("reports/cells.json")] == ["ok", "ok"]
