@@ -11,11 +11,10 @@ ARTIFACTS = Path("artifacts")
 PACKAGES = Path("packages")
 REPORTS = Path("reports")
 HOST = Path("host")
+INPUTS = Path("inputs")
 IMPORTS = Path("imports")  # speeds that other devices measured
 RECORDS = Path("records")
 RECEIPTS = Path(".tracking")
-
-CHECKED = HOST / "checked"  # written last by guard: what needs nothing else of this machine waits for it
 
 MANIFEST = "manifest.json"
 CELLS = REPORTS / "cells.json"
@@ -67,6 +66,11 @@ def imported(key: str) -> Path:
 def host(name: str) -> Path:
     """guard's facts about this machine: `machine`, or the installed versions of one backend's tools."""
     return HOST / f"{name}.json"
+
+
+def inputs(stage: str, key: str = "") -> Path:
+    """A stage's settings and the digest of its code, written by guard."""
+    return INPUTS / stage / f"{key}.json" if key else INPUTS / f"{stage}.json"
 
 
 def record(stage: str, key: str) -> Path:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pipeline import host, layout
 from pipeline.conf import conf_digest
 from pipeline.errors import StaleParamsError, ToolError
-from pipeline.files import write_json, write_text
+from pipeline.files import write_json
+from pipeline.inputs import write_inputs
 from pipeline.params import COMPOSE, read_params
 from pipeline.plan import make_plan
 from pipeline.types import JSON
 
 
 def guard() -> None:
-    """Write host/*.json. Raises ToolError for the wrong tools, StaleParamsError for a stale params.yaml."""
+    """Write host/ and inputs/. Raises ToolError for the wrong tools, StaleParamsError for a stale params.yaml."""
     params = read_params()
     check_fresh(params)
     required = _required(params)
@@ -23,7 +24,7 @@ def guard() -> None:
             raise ToolError(f"{tool}: {wrong}", where=f"backend {name}", hint=f"run: {install}")
         write_json(layout.host(name), facts)
     write_json(layout.host("machine"), host.machine_facts())
-    write_text(layout.CHECKED, "params.yaml is what conf/ says\n")
+    write_inputs(params["plan"])
 
 
 def check_fresh(params: JSON) -> None:

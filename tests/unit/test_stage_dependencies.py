@@ -1,4 +1,4 @@
-"""Every stage in dvc.yaml depends on all code that can change its bytes."""
+"""Every stage depends on all code that can change its bytes, through the file of inputs that guard writes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import grimp
 import pytest
 import yaml
 
+from pipeline import inputs
 from pipeline.registry import BACKENDS
 from tests.support.tiny import ROOT
 
@@ -19,6 +20,7 @@ NEUTRAL = {
     "pipeline.errors",
     "pipeline.files",
     "pipeline.host",
+    "pipeline.inputs",
     "pipeline.layout",
     "pipeline.metrics",
     "pipeline.outcome",
@@ -64,20 +66,42 @@ def covered(module: str, deps: list[str]) -> bool:
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - ALWAYS_RUN))
 def test_a_stage_depends_on_all_code_that_can_change_its_bytes(stage: str, graph: grimp.ImportGraph) -> None:
-    body = STAGES[stage].get("do", STAGES[stage])
-    deps = []
-    for dep in body["deps"]:
-        deps += [dep.replace("${item.backend}", name) for name in BACKENDS]
+    deps = list(STAGES[stage].get("do", STAGES[stage])["deps"])
+    if stage in inputs.STAGES:
+        assert f"inputs/{stage}/${{key}}.json" in deps
+        deps = [path for backend in BACKENDS for path in inputs.code_of(stage, backend)]
     missing = {
         module
         for module in code_of(stage, graph)
-        if module not in NEUTRAL and (stage, module) not in CONDITIONAL and not covered(module, deps)
+        if module not in NEUTRAL | {f"stages.{stage}"}  # the script: a key and its step
+        and (stage, module) not in CONDITIONAL
+        and not covered(module, deps)
     }
     assert not missing
 
 
+def test_code_that_is_named_exists() -> None:
+    for stage, (_, paths) in inputs.STAGES.items():
+        for path in paths:
+            assert all((ROOT / path.format(backend=name)).exists() for name in BACKENDS), (stage, path)
+
+
+def test_the_digest_of_a_folder_is_of_its_files_and_their_names(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    first = tmp_path / "code/a.py"
+    first.write_text("x = 1\n")
+    before = inputs.digest_code(tmp_path / "code")
+    (tmp_path / "code/__pycache__").mkdir()
+    (tmp_path / "code/__pycache__/a.pyc").write_bytes(b"bytecode")
+    assert inputs.digest_code(tmp_path / "code") == before
+    first.write_text("x = 2\n")
+    edited = inputs.digest_code(tmp_path / "code")
+    first.rename(tmp_path / "code/b.py")
+    assert len({before, edited, inputs.digest_code(tmp_path / "code")}) == 3
+
+
 def test_stages_that_use_a_backend_are_all_known() -> None:
-    found = {name for name, stage in STAGES.items() if "pipeline/backends/${item.backend}" in str(stage)}
+    found = {name for name, (_, paths) in inputs.STAGES.items() if "pipeline/backends/{backend}" in paths}
     assert found == USES_BACKEND
 
 
