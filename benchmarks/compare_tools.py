@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.memory import COPIED, compose, run, stage  # noqa: E402
+from benchmarks.memory import compose, run, stage  # noqa: E402
+from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
 
 QUANTIZE = """
@@ -72,9 +72,7 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, llama_cpp: Pa
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=work) as folder:
             root = Path(folder)
-            for name in COPIED:
-                source = ROOT / name
-                (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
+            copy_project(root)
             export, build = compose(root, checkpoint, recipe, backend, overrides)
             stage(root, "fetch", "local")
             results["ours"].append(together([stage(root, "convert", export), stage(root, "quantize", build)]))

@@ -26,11 +26,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.checkpoint import read_headers  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
 from pipeline.metrics.memory import TreeWatch  # noqa: E402
 
-COPIED = ("conf", "hydra_plugins", "pipeline", "stages", "data", "dvc.yaml", ".dvcignore", "pyproject.toml")
 TARGETS = {"mlx": "apple-silicon"}
 # settings that finish at full size
 FEW: tuple[str, ...] = (
@@ -142,9 +142,7 @@ def main() -> int:
         precision, _, backend = cell.partition(":")
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder:
             root = Path(folder)
-            for name in COPIED:
-                source = ROOT / name
-                (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
+            copy_project(root)
             result["cells"][cell] = measure(root, checkpoint, precision, backend, arguments.whole)
         sys.stderr.write(f"{cell}: {json.dumps(result['cells'][cell])}\n")
     sys.stdout.write(json.dumps([result], indent=2) + "\n")  # a list: several checkpoints make one page

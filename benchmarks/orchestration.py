@@ -29,21 +29,10 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4", "int4-rtn")
-COPIED = (
-    "conf",
-    "hydra_plugins",
-    "pipeline",
-    "stages",
-    "models",
-    "data",
-    "imports",
-    "dvc.yaml",
-    ".dvcignore",
-    "pyproject.toml",
-)
 
 
 def timed(command: list[str], cwd: Path) -> dict[str, float]:
@@ -87,11 +76,7 @@ def measure(suite: str, repeat: int, cells: int = 0) -> dict[str, object]:
     """One cold run, then `repeat` runs with nothing to do; medians of the latter."""
     with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-") as folder:
         root = Path(folder) / "project"
-        root.mkdir()
-        for name in COPIED:
-            source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copyfile
-            copy(source, root / name)
+        copy_project(root)
         python = [sys.executable, "-m"]
         for command in (["git", "init", "-q"], [*python, "dvc", "init", "-q"]):
             timed(command, root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
-LOCK = Path("dvc.lock")
+STAGES = Path("stages")
 ARTIFACTS = Path("artifacts")
 PACKAGES = Path("packages")
 REPORTS = Path("reports")
@@ -71,6 +71,11 @@ def host(name: str) -> Path:
 def inputs(stage: str, key: str = "") -> Path:
     """A stage's settings and the digest of its code, written by guard."""
     return INPUTS / stage / f"{key}.json" if key else INPUTS / f"{stage}.json"
+
+
+def locks(root: Path) -> list[Path]:
+    """DVC's lock files, as far as there are: of the few stages in dvc.yaml, and of each stage with many entries."""
+    return [path for path in (root / "dvc.lock", *sorted((root / STAGES).glob("*/dvc.lock"))) if path.is_file()]
 
 
 def record(stage: str, key: str) -> Path:

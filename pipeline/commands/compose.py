@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     if text != old:
         write_text(path, text)
     said = "is unchanged" if text == old else "written"
-    _set_aside_broken_lock(project_root() / layout.LOCK)
+    for lock in layout.locks(project_root()):
+        _set_aside_broken_lock(lock)
     plan = config.plan
     sys.stdout.write(f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n")
     return 0
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _set_aside_broken_lock(path: Path) -> None:
     """DVC writes dvc.lock in place: a kill may leave half of it. Its run cache knows the results without it."""
-    if not path.is_file() or _whole(path.read_text(encoding="utf-8", errors="replace")):
+    if _whole(path.read_text(encoding="utf-8", errors="replace")):
         return
     aside = path.with_name(f"{path.name}.broken")
     path.replace(aside)

@@ -186,8 +186,8 @@ def _provenance(root: Path) -> dict[str, str]:
 
 
 def _package_hashes(root: Path) -> dict[str, str]:
-    """cell → DVC's hash of its package, from dvc.lock."""
-    path = root / "dvc.lock"
+    """cell → DVC's hash of its package, from the stage's dvc.lock."""
+    path = root / layout.STAGES / "package/dvc.lock"
     if not path.is_file():
         return {}
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.make_checkpoint import SHAPES, tensors, write_checkpoint
-from benchmarks.memory import COPIED, measure
+from benchmarks.memory import measure
+from benchmarks.workspace import copy_project
 from pipeline.checkpoint import read_headers
 from tests.support.tiny import ROOT
 
@@ -37,9 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ],
 )
 def test_peak_memory_does_not_grow_with_the_model(checkpoint: Path, tmp_path: Path, cell: str, bound_mb: float) -> None:
-    for name in COPIED:
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, tmp_path / name)
+    copy_project(tmp_path)
     precision, _, backend = cell.partition(":")
     assert measure(tmp_path, checkpoint, precision, backend)["peak_anon_mb"] < bound_mb
 

@@ -181,7 +181,7 @@ def test_a_run_killed_at_any_moment_finishes_the_next_time(copy: Project, stage:
     import subprocess
     import time
 
-    with (copy.root / "stages" / f"{stage.split('@')[0]}.py").open("a", encoding="utf-8") as script:
+    with (copy.root / "pipeline/steps" / f"{stage.split('@')[0]}.py").open("a", encoding="utf-8") as script:
         script.write("# edited\n")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     child = subprocess.Popen(
@@ -195,7 +195,7 @@ def test_a_run_killed_at_any_moment_finishes_the_next_time(copy: Project, stage:
     )
     assert child.stdout is not None
     for line in child.stdout:
-        if line.startswith(f"Running stage '{stage}"):
+        if line.startswith("Running stage '") and f"dvc.yaml:{stage}" in line:
             break
     else:
         pytest.fail(f"{stage} never ran")
@@ -209,7 +209,7 @@ def test_a_run_killed_at_any_moment_finishes_the_next_time(copy: Project, stage:
 
 
 def test_a_lock_file_cut_off_by_a_kill_costs_no_work(copy: Project) -> None:
-    lock = copy.root / "dvc.lock"
+    lock = copy.root / "stages/package/dvc.lock"
     whole = lock.read_text(encoding="utf-8")
     lock.write_text(whole[: whole.rindex("path:") + 5], encoding="utf-8")
     copy.compose()

@@ -70,7 +70,7 @@ class Project:
 def ran(output: str) -> list[str]:
     """The stages that a `dvc repro` ran, from what it prints."""
     marks = [line for line in output.splitlines() if line.startswith("Running stage '")]
-    return [line.split("'")[1] for line in marks]
+    return [line.split("'")[1].rpartition(":")[2] for line in marks]
 
 
 def make_project(root: Path, repository: bool = True) -> Project:
@@ -80,7 +80,7 @@ def make_project(root: Path, repository: bool = True) -> Project:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
         else:
             shutil.copyfile(source, target)
     write_checkpoint(root / "models" / "tiny")

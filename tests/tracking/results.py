@@ -1,4 +1,4 @@
-"""A finished project as files: reports, packages, params.yaml and dvc.lock, without running a pipeline."""
+"""A finished project as files: reports, packages, params.yaml and a dvc.lock, without running a pipeline."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
         "plan": plan,
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}), encoding="utf-8")
+    (root / "stages/package").mkdir(parents=True)
+    (root / "stages/package/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}), encoding="utf-8")
     (root / "reports/summary.md").write_text("# Summary\n", encoding="utf-8")
     (root / "reports/quality_size.png").write_bytes(b"\x89PNG")
     results = Results(root)
