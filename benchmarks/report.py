@@ -72,6 +72,31 @@ def tools(result: dict[str, Any]) -> str:
     return table(header, rows) + "\nTheirs:\n\n" + "".join(commands)
 
 
+def decode(result: dict[str, Any]) -> str:
+    """Packages against the reference tool's and against memory bandwidth; then evaluation."""
+    rows = []
+    for backend, found in result["backends"].items():
+        pairs = [f"{found['ours'][key]:,.1f} / {found['theirs'][key]:,.1f}" for key in found["ratio"]]
+        ratios = [f"{ratio:.2f}" for ratio in found["ratio"].values()]
+        row = [backend, *(x for pair in zip(pairs, ratios, strict=True) for x in pair)]
+        row += [
+            f"{found['mb_per_token']:,}",
+            f"{found['bound_tokens_per_s']:,.1f}",
+            f"{found['fraction_of_bound']:.2f}",
+        ]
+        rows.append(row)
+    header = ["package", "decode tokens/s, ours / theirs", "ratio", "prefill tokens/s", "ratio"]
+    header += ["MB read per token", "bound tokens/s", "fraction of it"]
+    names = ("evaluate", "forward_passes", "bare_loop")
+    quality = [
+        [backend, *(f"{found[f'{name}_tokens_per_s']:,}" for name in names), f"{found['ratio']:.2f}"]
+        for backend, found in result["evaluation"].items()
+    ]
+    second = ["evaluation of phi-tiny int4", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio"]
+    copied = f"Memory is copied at {result['copy_gb_per_s']} GB/s.\n\n"
+    return copied + table(header, rows) + "\n" + table(second, quality)
+
+
 def scale(results: list[dict[str, Any]]) -> str:
     rows = []
     for result in results:
@@ -133,7 +158,12 @@ def fill(text: str, name: str, content: str) -> str:
 
 def main() -> int:
     text = PAGE.read_text(encoding="utf-8")
-    sections: dict[str, Callable[[Any], str]] = {"memory": memory, "compare_tools": tools, "scale": scale}
+    sections: dict[str, Callable[[Any], str]] = {
+        "memory": memory,
+        "compare_tools": tools,
+        "decode": decode,
+        "scale": scale,
+    }
     for name, write in sections.items():
         path = RESULTS / f"{name}.json"
         if path.is_file():
