@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.types import JSON, Checkpoint, QuantizationStats, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Progress = Callable[[int, int], None]  # (done, total), for a bar
 
@@ -40,7 +41,6 @@ class Backend(Protocol):
     name: str
     has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
     batch: int  # windows that `logits` is given at a time
-    streams: bool  # has `stream`, and so needs no large export on disk
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""
@@ -61,7 +61,11 @@ class Backend(Protocol):
         out: Path,
         progress: Progress,
     ) -> QuantizationStats:
-        """`convert` and `quantize` in one, to the same bytes, tensor by tensor: of backends that `streams`."""
+        """`convert` and `quantize` in one, to the same build: how a large model goes, without an export on disk.
+
+        Memory holds a tensor or a layer where the tool allows it. What can only be quantized as a file
+        (`pipeline.backends.staged`) gets one for as long as that takes.
+        """
         ...
 
     def why_no_default_mode(self) -> str:

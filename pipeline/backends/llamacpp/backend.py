@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration, LogitsSession, Progress
+from pipeline.backends.staged import through_export
 from pipeline.errors import ConfigError, suggest
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
@@ -19,7 +20,6 @@ class LlamaCppBackend:
     name = "llamacpp"
     has_default_mode = True
     batch = 1
-    streams = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert
@@ -40,6 +40,28 @@ class LlamaCppBackend:
         else:
             known = ("none", "gguf")
             raise ConfigError(f"llamacpp has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+        return statistics(out)
+
+    def stream(
+        self,
+        checkpoint: Checkpoint,
+        form: Mapping[str, Any],
+        recipe: Recipe,
+        calibration: Calibration | None,
+        out: Path,
+        progress: Progress,
+    ) -> QuantizationStats:
+        from pipeline.backends.llamacpp.contents import statistics
+
+        if recipe.method == "none":
+            self.convert(checkpoint, form, out)
+        elif recipe.method != "gguf" or form.get("root") or recipe.settings.get("imatrix") == "calibration":
+            # llama.cpp's script writes a whole file; an importance matrix is collected by running one
+            return through_export(self, checkpoint, form, recipe, calibration, out, progress)
+        else:
+            from pipeline.backends.llamacpp.stream import stream
+
+            stream(checkpoint, form, recipe.settings, out, progress)
         return statistics(out)
 
     def why_no_default_mode(self) -> str:

@@ -26,7 +26,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
 
     `auto` is the checkpoint's own type, as llama.cpp's script has it: nothing is lost, and nothing is stored twice.
     """
-    kind = _stored(checkpoint) if form["type"] == "auto" else str(form["type"])
+    kind = stored_type(checkpoint, form)
     if form.get("root"):
         _by_script(checkpoint, Path(form["root"]), kind, out / MODEL)
     else:
@@ -50,8 +50,10 @@ def general_name(checkpoint: Checkpoint) -> str:
     return f"{name} (Phi-3 architecture)" if strips and not known else name
 
 
-def _stored(checkpoint: Checkpoint) -> str:
-    """The type that keeps every value of the checkpoint."""
+def stored_type(checkpoint: Checkpoint, form: Mapping[str, Any]) -> str:
+    """The form's type; `auto` is the one that keeps every value of the checkpoint."""
+    if form["type"] != "auto":
+        return str(form["type"])
     kinds = {tensor.dtype for tensor in read_headers(checkpoint.weights).values()}
     return kinds.pop() if kinds in ({"BF16"}, {"F16"}) else "F32"
 

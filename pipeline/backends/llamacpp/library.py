@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from pipeline.errors import ArtifactError
 
 SAID: list[str] = []
 KEPT = 200
+_listeners: list[list[str]] = []
 
 
 @cache
@@ -19,13 +22,27 @@ def library() -> Any:
     from llama_cpp import llama_cpp as functions
 
     def keep(level: int, text: bytes, data: Any) -> None:
-        SAID.append(text.decode(errors="replace").strip())
+        line = text.decode(errors="replace")
+        SAID.append(line.strip())
         del SAID[:-KEPT]
+        for listener in _listeners:
+            listener.append(line)
 
     functions.kept_log = functions.llama_log_callback(keep)  # it must outlive the library's use of it
     functions.llama_log_set(functions.kept_log, None)
     functions.llama_backend_init()
     return functions
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """All that the library says in the meantime, as it says it: pieces of lines."""
+    said: list[str] = []
+    _listeners.append(said)
+    try:
+        yield said
+    finally:
+        _listeners.remove(said)
 
 
 def last_said() -> str:

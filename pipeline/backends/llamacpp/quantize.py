@@ -22,14 +22,24 @@ def quantize(
     export: Path, target: Path, settings: Mapping[str, Any], calibration: Calibration | None, progress: Progress
 ) -> None:
     """Write the quantized file. Raises ToolError with llama.cpp's words."""
+    number, source = file_type(settings), model_file(export)
+    run(source, target, number, _importance(source, settings.get("imatrix"), calibration, progress))
+
+
+def file_type(settings: Mapping[str, Any]) -> int:
+    """The number of a recipe's type. Raises ConfigError for an unknown one."""
     kind = str(settings["type"])
     if kind not in FILE_TYPES:
         raise ConfigError(f"unknown type '{kind}'", where="recipe of llamacpp", hint=suggest(kind, FILE_TYPES))
-    source = model_file(export)
-    importance = _importance(source, settings.get("imatrix"), calibration, progress)
+    return FILE_TYPES[kind]
+
+
+def run(source: Path, target: Path, number: int, importance: Importance | None, dry_run: bool = False) -> None:
+    """llama.cpp's quantizer on a file. A dry run only tells what it would do, and writes nothing."""
     functions = library()
     parameters = functions.llama_model_quantize_default_params()
-    parameters.ftype, parameters.nthread, parameters.max_buf_size = FILE_TYPES[kind], threads(), BUFFER
+    parameters.ftype, parameters.nthread, parameters.max_buf_size = number, threads(), BUFFER
+    parameters.dry_run = dry_run
     kept = _pass_importance(functions, parameters, importance)
     code = functions.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
     del kept
@@ -45,8 +55,13 @@ def _importance(source: Path, wanted: Any, calibration: Calibration | None, prog
         if calibration is None:
             raise ConfigError("this recipe needs calibration data", hint="set evaluate.calibration")
         return collect(source, calibration.ids, progress)
+    return importance_file(str(wanted), source)
+
+
+def importance_file(wanted: str, source: Path) -> Importance:
+    """The matrix in a file, held against the names and shapes of the GGUF file `source`."""
     importance = read_importance(Path(wanted))
-    check_importance(importance, read_gguf(source), str(wanted))
+    check_importance(importance, read_gguf(source), wanted)
     return importance
 
 

@@ -6,24 +6,74 @@ Only one tensor is in memory at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.backends.llamacpp.slabs import converted
 from pipeline.backends.llamacpp.types import FILE_TYPES
-from pipeline.checkpoint import Tensor, read_float32, read_headers
+from pipeline.checkpoint import Tensor, read_bytes, read_float32, read_headers
 from pipeline.errors import CheckpointError, ConfigError, suggest
 from pipeline.types import Checkpoint
 
 WRITABLE = ("F32", "F16", "BF16")
-Planned = tuple[str, Tensor | NDArray[np.float32], str]  # GGUF name, where the values are, type in the file
+ALIGNMENT = 32  # bytes, of data in a GGUF file
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A tensor of the file: its GGUF name, where its values are, and its type there."""
+
+    name: str
+    source: Tensor | NDArray[np.float32]
+    kind: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.source.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in the file."""
+        import gguf
+
+        block, held = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[self.kind]]
+        return int(self.shape[-1] // block * held)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return math.prod(self.shape[:-1]) * self.row_bytes
 
 
 def write_gguf(checkpoint: Checkpoint, kind: str, target: Path) -> None:
     """Write the checkpoint as F32, F16 or BF16; vectors stay F32. Raises CheckpointError for an unknown tensor."""
+    planned = plan_tensors(checkpoint, kind)
+    writer = describe(checkpoint, kind, target)
+    write_header(writer, planned)
+    for tensor in planned:
+        writer.write_tensor_data(stored(tensor))
+    writer.close()
+
+
+def write_hollow(checkpoint: Checkpoint, kind: str, target: Path) -> list[Planned]:
+    """The same file with a hole for data, which takes no room on disk: for what only reads names and shapes."""
+    planned = plan_tensors(checkpoint, kind)
+    writer = describe(checkpoint, kind, target)
+    write_header(writer, planned)
+    writer.close()
+    pad, size = writer.ggml_pad, target.stat().st_size
+    with target.open("r+b") as file:
+        file.truncate(pad(size, ALIGNMENT) + sum(pad(tensor.size, ALIGNMENT) for tensor in planned))
+    return planned
+
+
+def describe(checkpoint: Checkpoint, kind: str, target: Path) -> Any:
+    """A gguf.GGUFWriter with everything but tensors."""
     import gguf
 
     from pipeline.backends.llamacpp.convert import general_name
@@ -32,8 +82,7 @@ def write_gguf(checkpoint: Checkpoint, kind: str, target: Path) -> None:
     if kind not in WRITABLE:
         raise ConfigError(f"unknown type '{kind}'", where="form of llamacpp", hint=suggest(kind, WRITABLE))
     writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.PHI3])
-    planned = list(_planned(checkpoint, kind))
-    parameters = sum(math.prod(_shape(source)) for _, source, _ in planned)
+    parameters = sum(math.prod(tensor.shape) for tensor in plan_tensors(checkpoint, kind))
     writer.add_type(gguf.GGUFType.MODEL)
     name = general_name(checkpoint)
     metadata = gguf.Metadata.load(None, checkpoint.folder, name, parameters)
@@ -42,36 +91,48 @@ def write_gguf(checkpoint: Checkpoint, kind: str, target: Path) -> None:
     metadata.set_gguf_meta_model(writer)
     _add_parameters(writer, checkpoint.config, FILE_TYPES[kind])
     add_vocabulary(writer, checkpoint)
-    for tensor, source, stored in planned:
-        raw = gguf.GGMLQuantizationType[stored]
-        size = math.prod(_shape(source)) * (4 if stored == "F32" else 2)
-        writer.add_tensor_info(tensor, _shape(source), np.dtype(np.float32), size, raw_dtype=raw)
+    return writer
+
+
+def write_header(writer: Any, planned: Sequence[Planned]) -> None:
+    import gguf
+
+    for tensor in planned:
+        raw = gguf.GGMLQuantizationType[tensor.kind]
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.size, raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for _, source, stored in planned:
-        values = source if isinstance(source, np.ndarray) else read_float32(source)
-        writer.write_tensor_data(_stored(values, stored))
-    writer.close()
 
 
-def _shape(source: Tensor | NDArray[np.float32]) -> tuple[int, ...]:
-    return tuple(source.shape)
+def stored(tensor: Planned) -> NDArray[Any]:
+    """The values of a tensor as the file has them; where the checkpoint has the same bytes, they are only mapped."""
+    if isinstance(tensor.source, np.ndarray):
+        return tensor.source
+    if tensor.source.dtype == tensor.kind:
+        return read_bytes(tensor.source)
+    if len(tensor.shape) == 1:
+        return _rounded(read_float32(tensor.source), tensor.kind)
+    return converted(tensor.source, tensor.row_bytes, lambda rows: _rounded(rows, tensor.kind))
 
 
-def _stored(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
+def _rounded(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
     import gguf
 
     if kind == "F32":
-        return np.ascontiguousarray(values)
+        return values
     if kind == "F16":
-        return np.ascontiguousarray(values.astype(np.float16))
-    rounded: NDArray[Any] = gguf.quants.quantize(np.ascontiguousarray(values), gguf.GGMLQuantizationType.BF16)
+        return values.astype(np.float16)
+    rounded: NDArray[Any] = gguf.quants.quantize(values, gguf.GGMLQuantizationType.BF16)
     return rounded
 
 
+def plan_tensors(checkpoint: Checkpoint, kind: str) -> list[Planned]:
+    """What goes into the file, in the file's order. Raises CheckpointError for a tensor without a place there."""
+    return list(_planned(checkpoint, kind))
+
+
 def _planned(checkpoint: Checkpoint, kind: str) -> Iterator[Planned]:
-    """What goes into the file, in the file's order."""
     import gguf
 
     config = checkpoint.config
@@ -84,12 +145,12 @@ def _planned(checkpoint: Checkpoint, kind: str) -> Iterator[Planned]:
             if len(values or ()) != half:
                 raise CheckpointError(f"rope {which.lower()}_factor has {len(values or ())} values, {half} are needed")
             tensor = gguf.TENSOR_NAMES[gguf.MODEL_TENSOR[f"ROPE_FACTORS_{which}"]] + ".weight"
-            yield tensor, np.asarray(values, np.float32), "F32"
+            yield Planned(tensor, np.asarray(values, np.float32), "F32")
     for name, tensor in read_headers(checkpoint.weights).items():
         known = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if known is None:
             raise CheckpointError(f"llama.cpp's phi3 has no place for tensor {name}", where=str(tensor.path))
-        yield known, tensor, "F32" if len(tensor.shape) == 1 else kind
+        yield Planned(known, tensor, "F32" if len(tensor.shape) == 1 else kind)
 
 
 def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:

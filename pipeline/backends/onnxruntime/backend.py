@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends.base import Calibration, LogitsSession, Progress
+from pipeline.backends.staged import through_export
 from pipeline.errors import ConfigError, suggest
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
@@ -20,7 +20,6 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     has_default_mode = False
     batch = 1
-    streams = True
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime import convert, static_graph
@@ -67,9 +66,7 @@ class OnnxRuntimeBackend:
         elif recipe.method == "none":
             self.convert(checkpoint, form, out)
         else:
-            with TemporaryDirectory(dir=out.parent, prefix="export-") as export:
-                self.convert(checkpoint, form, Path(export))
-                return self.quantize(Path(export), recipe, calibration, out, progress)
+            return through_export(self, checkpoint, form, recipe, calibration, out, progress)
         return graph.statistics(out)
 
     def why_no_default_mode(self) -> str:

@@ -1,0 +1,26 @@
+"""A build by way of an export that is gone afterwards: for methods that take nothing but a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.backends.base import Backend, Calibration, Progress
+from pipeline.types import Checkpoint, QuantizationStats, Recipe
+
+
+def through_export(
+    backend: Backend,
+    checkpoint: Checkpoint,
+    form: Mapping[str, Any],
+    recipe: Recipe,
+    calibration: Calibration | None,
+    out: Path,
+    progress: Progress,
+) -> QuantizationStats:
+    """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere."""
+    with TemporaryDirectory(dir=out, prefix="export-") as export:
+        backend.convert(checkpoint, form, Path(export))
+        return backend.quantize(Path(export), recipe, calibration, out, progress)
