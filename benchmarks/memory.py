@@ -1,10 +1,12 @@
-"""Peak memory and time of fetch, convert and quantize on a checkpoint, per backend and precision.
+"""Peak memory, time and disk of every stage on a checkpoint, per backend and precision.
 
     python benchmarks/make_checkpoint.py phi-3.5-mini /data/phi-3.5-mini
-    python benchmarks/memory.py /data/phi-3.5-mini --cells int4:onnxruntime > benchmarks/results/memory.json
+    python benchmarks/memory.py /data/phi-3.5-mini --cells int4:onnxruntime fp16:mlx \
+        --into benchmarks/results/memory.json
 
 `anon` is the sum of RssAnon over the process tree: memory that the kernel cannot give back, as mapped file pages
-are. The stages run as DVC runs them, one after the other, in a temporary project beside --work.
+are. The stages run as DVC runs them, one after the other, in a temporary project; fetch and reference once for all
+cells. With --limit-gb each stage runs in a memory cgroup of that size, page cache included: for who may make one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,9 @@ from pipeline.host import machine_facts  # noqa: E402
 from pipeline.metrics.memory import TreeWatch  # noqa: E402
 
 TARGETS = {"mlx": "apple-silicon"}
+SHARED = ("fetch", "reference")
+BUILDING = ("fetch", "convert", "quantize")
+MADE = (*BUILDING, "package")
 # settings that finish at full size
 FEW: tuple[str, ...] = (
     *("evaluate.window=64", "evaluate.tokens=256", "evaluate.slow_tokens=64", "evaluate.questions=''"),
@@ -44,19 +50,21 @@ def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def run(command: Sequence[str], root: Path) -> dict[str, float]:
-    """One command in the project at `root`, measured; a failure is its last line."""
+def run(command: Sequence[str], root: Path, group: Path | None = None) -> dict[str, float]:
+    """One command in the project at `root`, measured; a failure is its last line. `group`: in that cgroup."""
     begun, before = time.perf_counter(), os.times()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root)}
+    inside = ["sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "$@"', "sh"] if group else []
     with (
         subprocess.Popen(
-            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*inside, *command], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as child,
         TreeWatch(child.pid) as tree,
     ):
         said = child.communicate()[0]
     if child.returncode:
-        raise SystemExit(f"{' '.join(command)}: {(said.strip().splitlines() or ['no message'])[-1]}")
+        last = (said.strip().splitlines() or ["no message"])[-1]
+        raise SystemExit(f"{' '.join(command)}: exit {child.returncode}: {last}")
     used = os.times()
     return {
         "wall_s": round(time.perf_counter() - begun, 1),
@@ -66,8 +74,26 @@ def run(command: Sequence[str], root: Path) -> dict[str, float]:
     }
 
 
-def stage(root: Path, name: str, key: str) -> dict[str, float]:
-    return run([sys.executable, "-m", f"stages.{name}", key], root)
+@contextmanager
+def memory_group(gigabytes: float) -> Iterator[Path]:
+    """A memory cgroup of that size (v2 or v1). Ends with what is missing where none can be made."""
+    base = Path("/sys/fs/cgroup")
+    version_1 = (base / "memory").is_dir()
+    group = (base / "memory" if version_1 else base) / f"phi-deploy-{os.getpid()}"
+    try:
+        group.mkdir()
+        limit = "memory.limit_in_bytes" if version_1 else "memory.max"
+        (group / limit).write_text(str(int(gigabytes * 1e9)), encoding="ascii")
+    except OSError as error:
+        raise SystemExit(f"--limit-gb: no memory cgroup can be made here: {error}") from None
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def stage(root: Path, name: str, key: str, group: Path | None = None) -> dict[str, float]:
+    return run([sys.executable, "-m", f"stages.{name}", key], root, group)
 
 
 def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Sequence[str] = ()) -> tuple[str, str]:
@@ -91,61 +117,88 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
     return export, build
 
 
-def measure(root: Path, checkpoint: Path, precision: str, backend: str, whole: bool = False) -> dict[str, Any]:
-    """The stages of one build, and what it and its export take on disk; `whole`: also its quality and speed."""
-    export, build = compose(root, checkpoint, precision, backend, FEW if whole else ())
-    names = {"fetch": "local", "convert": export, "quantize": build}
+def measure(
+    root: Path, checkpoint: Path, precision: str, backend: str, whole: bool = False, group: Path | None = None
+) -> dict[str, Any]:
+    """The stages of one cell, and what its files take on disk; `whole`: to its quality, package and speed.
+
+    `peak_anon_mb` is that of fetch, convert, quantize and package; what evaluating and running take stands beside it.
+    """
+    export, build = compose(root, checkpoint, precision, backend, FEW)
     cell = f"{build}_{TARGETS.get(backend, 'cpu')}"
-    if whole:
-        names |= {"reference": "local", "evaluate": build, "package": cell, "benchmark": cell}
-    stages = {name: stage(root, name, key) for name, key in names.items()}
+    names = {"fetch": "local", "reference": "local", "convert": export, "quantize": build}
+    names |= {"evaluate": build, "package": cell, "benchmark": cell}
+    stages = {}
+    for name, key in names.items():
+        shared = root / "artifacts" / {"fetch": "models", "reference": "references"}.get(name, "none") / key
+        if (whole or name in BUILDING) and not shared.exists():
+            stages[name] = stage(root, name, key, group)
+            sys.stderr.write(f"{name}@{key}: {json.dumps(stages[name])}\n")
     figures: dict[str, Any] = {}
-    if whole:
-        for name, key in (("evaluations", build), ("benchmarks", cell)):
-            content = json.loads((root / "artifacts" / name / f"{key}.json").read_text(encoding="utf-8"))
-            figures |= content.get("metrics", {})
-    sizes = {
-        "export": written(root / "artifacts/exports" / export),
-        "build": written(root / "artifacts/builds" / build),
-    }
-    shutil.rmtree(root / "artifacts")
+    for name, key in (("evaluations", build), ("benchmarks", cell)) if whole else ():
+        content = json.loads((root / "artifacts" / name / f"{key}.json").read_text(encoding="utf-8"))
+        figures |= {**content.get("metrics", {}), **({"skipped": content["reason"]} if content["reason"] else {})}
+    folders = {"export": root / "artifacts/exports" / export, "build": root / "artifacts/builds" / build}
+    folders["package"] = root / "packages" / cell
+    sizes = {name: written(folder) for name, folder in folders.items()}
+    for folder in folders.values():
+        shutil.rmtree(folder, ignore_errors=True)
     return {
         "stages": stages,
         **({"metrics": figures} if figures else {}),
-        "peak_anon_mb": max(measured["peak_anon_mb"] for measured in stages.values()),
+        "peak_anon_mb": max(measured["peak_anon_mb"] for name, measured in stages.items() if name in MADE),
         "disk_mb": {name: round(size / 1e6) for name, size in sizes.items()},
     }
 
 
+def described(checkpoint: Path) -> dict[str, Any]:
+    """Name, layers, size and largest tensor."""
+    sizes = [tensor.size for tensor in read_headers(checkpoint).values()]
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    return {
+        "name": checkpoint.name,
+        "layers": config["num_hidden_layers"],
+        "gb": round(sum(sizes) / 1e9, 2),
+        "largest_tensor_fp32_mb": round(2 * max(sizes) / 1e6),
+    }
+
+
+def put(path: Path, result: dict[str, Any]) -> None:
+    """Into the list of the file: cells join those of the same checkpoint, machine and limit."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    same = [
+        entry for entry in found if all(entry.get(k) == result.get(k) for k in ("machine", "checkpoint", "limit_gb"))
+    ]
+    if same:
+        same[0]["shared"] |= result["shared"]
+        same[0]["cells"] |= result["cells"]
+    else:
+        found.append(result)
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Peak memory of conversion and quantization.")
+    parser = argparse.ArgumentParser(description="Peak memory of every stage.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--cells", nargs="+", default=["int4:onnxruntime"], metavar="PRECISION:BACKEND")
     parser.add_argument("--work", type=Path, default=None, help="a folder on a disk with room (default: beside it)")
-    parser.add_argument("--whole", action="store_true", help="go on to evaluate, package and benchmark, on few tokens")
+    parser.add_argument("--build-only", action="store_true", help="stop before evaluate, package and benchmark")
+    parser.add_argument("--limit-gb", type=float, default=0, help="run every stage in a memory cgroup of that size")
+    parser.add_argument("--into", type=Path, required=True, help="the JSON file that the results are put into")
     arguments = parser.parse_args()
     checkpoint = arguments.checkpoint.resolve()
-    tensors = read_headers(checkpoint).values()
-    sizes = [tensor.size for tensor in tensors]
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    result: dict[str, Any] = {
-        "machine": machine_facts(),
-        "checkpoint": {
-            "name": checkpoint.name,
-            "layers": config["num_hidden_layers"],
-            "gb": round(sum(sizes) / 1e9, 2),
-            "largest_tensor_fp32_mb": round(2 * max(sizes) / 1e6),
-        },
-        "cells": {},
-    }
-    for cell in arguments.cells:
-        precision, _, backend = cell.partition(":")
-        with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder:
-            root = Path(folder)
-            copy_project(root)
-            result["cells"][cell] = measure(root, checkpoint, precision, backend, arguments.whole)
-        sys.stderr.write(f"{cell}: {json.dumps(result['cells'][cell])}\n")
-    sys.stdout.write(json.dumps([result], indent=2) + "\n")  # a list: several checkpoints make one page
+    about = {"machine": machine_facts(), "checkpoint": described(checkpoint), "limit_gb": arguments.limit_gb}
+    with (
+        tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder,
+        memory_group(arguments.limit_gb) if arguments.limit_gb else nullcontext() as group,
+    ):
+        root = Path(folder)
+        copy_project(root)
+        for cell in arguments.cells:
+            precision, _, backend = cell.partition(":")
+            found = measure(root, checkpoint, precision, backend, not arguments.build_only, group)
+            shared = {name: found["stages"].pop(name) for name in SHARED if name in found["stages"]}
+            put(arguments.into, {**about, "shared": shared, "cells": {cell: found}})
     return 0
 
 

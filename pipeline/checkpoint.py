@@ -6,19 +6,22 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from pipeline import layout
 from pipeline.errors import CheckpointError
 from pipeline.files import read_json
 from pipeline.types import Checkpoint
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+EMBEDDING = "model.embed_tokens.weight"
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 REFETCH = "copy or fetch the checkpoint again"
 NORMS = ("input_layernorm", "post_attention_layernorm")
@@ -110,7 +113,7 @@ def _tensor(path: Path, entry: Mapping[str, Any], base: int) -> Tensor:
     dtype, (first, last) = str(entry["dtype"]), entry["data_offsets"]
     shape = tuple(int(size) for size in entry["shape"])
     size = int(last) - int(first)
-    if dtype in ITEM_BYTES and size != int(np.prod(shape, dtype=np.int64)) * ITEM_BYTES[dtype]:
+    if dtype in ITEM_BYTES and size != prod(shape) * ITEM_BYTES[dtype]:
         raise ValueError(f"shape {shape} of {dtype} is not {size} bytes")
     return Tensor(path, dtype, shape, base + int(first), size)
 
@@ -125,6 +128,8 @@ def read_headers(folder: Path) -> dict[str, Tensor]:
 
 def read_float32(tensor: Tensor, rows: slice = slice(None)) -> NDArray[np.float32]:
     """A tensor, or some rows of it, as float32; only what is asked for is read from the mapped file."""
+    import numpy as np
+
     kinds: dict[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
     if tensor.dtype not in kinds:
         raise CheckpointError(f"weights of type {tensor.dtype} are not supported", where=str(tensor.path))
@@ -133,6 +138,18 @@ def read_float32(tensor: Tensor, rows: slice = slice(None)) -> NDArray[np.float3
     if tensor.dtype == "BF16":  # the upper half of a float32
         return (part.astype(np.uint32) << 16).view(np.float32)
     return part.astype(np.float32)
+
+
+def read_bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """A tensor's bytes as the file has them, mapped: nothing is read before it is used."""
+    import numpy as np
+
+    return np.memmap(tensor.path, dtype=np.uint8, mode="r", offset=tensor.offset, shape=(tensor.size,))
+
+
+def parameters(tensors: Mapping[str, Tensor], name: str = "") -> int:
+    """How many numbers the tensors hold, or the one called `name`."""
+    return sum(prod(tensor.shape) for key, tensor in tensors.items() if key == name or not name)
 
 
 def stored_dtype(tensors: Mapping[str, Tensor]) -> str:
@@ -149,7 +166,7 @@ def stored_dtype(tensors: Mapping[str, Tensor]) -> str:
 
 def missing_tensors(present: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Names a decoder of the Phi family must have, by its config, and `present` lacks."""
-    names = {"model.embed_tokens.weight", "model.norm.weight"}
+    names = {EMBEDDING, "model.norm.weight"}
     if not config.get("tie_word_embeddings"):
         names.add("lm_head.weight")
     experts = int(config.get("num_local_experts") or 0)
@@ -167,5 +184,5 @@ def missing_tensors(present: Iterable[str], config: Mapping[str, Any]) -> list[s
 def read_output_matrix(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """What makes logits of hidden states: [vocab, width] (the embedding where the two are tied), and its bias."""
     tensors = read_headers(folder)
-    name = "lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"
+    name = "lm_head.weight" if "lm_head.weight" in tensors else EMBEDDING
     return read_float32(tensors[name]), read_float32(tensors["lm_head.bias"]) if "lm_head.bias" in tensors else None

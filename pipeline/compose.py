@@ -28,12 +28,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("conf_digest", conf_digest, replace=True)
 
 
-def compose_plan(overrides: Sequence[str]) -> JSON:
-    """The plan alone, as plain containers: quicker than the whole config."""
-    plan: JSON = compose_config(overrides, lambda config: make_plan(settings_of(config)))
-    return plan
-
-
 def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any] | None = None) -> Any:
     """The resolved config, or what `finish` makes of the unresolved one.
 

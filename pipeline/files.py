@@ -1,4 +1,4 @@
-"""Writing that never leaves half a file: beside, then renamed; a folder's manifest comes last."""
+"""Writing that never leaves half a file: beside, then renamed; a folder's manifest comes last. And copying."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import ArtifactError
 
+FICLONE = 0x40049409  # linux/fs.h: the target takes the source's blocks
 _DISK = {
     errno.ENOSPC: ("the disk is full", "free some space and run again: finished stages are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run again: finished stages are kept"),
@@ -78,10 +80,14 @@ def fresh_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Raise ArtifactError when `folder`'s disk has less than `needed` bytes free."""
-    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(existing(folder)).free
     if free < needed:
         raise ArtifactError(
             f"needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
@@ -95,4 +101,53 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         target.symlink_to(source.resolve())
     except OSError:
+        copy_file(source, target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Contents alone, as shutil.copyfile; they take no room where the file system can share them."""
+    if target.exists() and target.samefile(source):
+        raise shutil.SameFileError(f"{source} and {target} are one file")
+    if not clone_file(source, target):
         shutil.copyfile(source, target)
+
+
+def clone_file(source: Path, target: Path) -> bool:
+    """A reflink: a file of its own that shares `source`'s blocks until either changes (btrfs, XFS, APFS).
+
+    False where there is none; `target` may then be there, empty.
+    """
+    try:
+        if sys.platform == "linux":
+            import fcntl
+
+            with source.open("rb") as old, target.open("wb") as new:
+                fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+            return True
+        if sys.platform == "darwin":
+            import ctypes
+
+            target.unlink(missing_ok=True)
+            return ctypes.CDLL(None).clonefile(os.fsencode(source), os.fsencode(target), 0) == 0
+    except FileNotFoundError:
+        raise
+    except (OSError, AttributeError):
+        return False
+    return False
+
+
+def has_reflinks(folder: Path) -> bool:
+    """Whether copies in `folder`, or the nearest above it that is there, share blocks: a small file is tried."""
+    with (
+        contextlib.suppress(OSError),
+        tempfile.TemporaryDirectory(dir=existing(folder), prefix=".reflink-") as temporary,
+    ):
+        source = Path(temporary) / "source"
+        source.write_bytes(b"x" * 65536)
+        return clone_file(source, Path(temporary) / "target")
+    return False
+
+
+def existing(folder: Path) -> Path:
+    """`folder`, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.resolve().parents) if path.exists())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
+from pipeline.files import copy_file
 
 log = logging.getLogger(__name__)
 
@@ -87,4 +87,4 @@ def _link_content(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, target)
+        copy_file(source, target)

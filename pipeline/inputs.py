@@ -16,7 +16,10 @@ from pipeline.files import write_json
 from pipeline.types import JSON
 
 _MODEL = ("pipeline/checkpoint.py", "pipeline/tokenizer.py", "pipeline/loading.py")
-_BACKEND = ("pipeline/backends/base.py", "pipeline/backends/compression.py", "pipeline/backends/{backend}", *_MODEL)
+_BACKEND = (
+    *("pipeline/backends/base.py", "pipeline/backends/staged.py", "pipeline/backends/compression.py"),
+    *("pipeline/backends/{backend}", *_MODEL),
+)
 _RUNTIME = ("pipeline/fresh.py", "pipeline/metrics/memory.py")
 
 # stage → the group of its plan entries, and the code that can change its bytes: files, and folders whole
@@ -29,7 +32,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "reference": ("models", ("pipeline/steps/reference.py", "pipeline/layered.py", "pipeline/metrics", *_MODEL)),
-    "convert": ("exports", ("pipeline/steps/convert.py", *_BACKEND)),
+    "convert": ("exports", ("pipeline/steps/convert.py", "pipeline/disk.py", *_BACKEND)),
     "quantize": ("builds", ("pipeline/steps/quantize.py", *_BACKEND)),
     "evaluate": ("builds", ("pipeline/steps/evaluate.py", "pipeline/fresh.py", "pipeline/metrics", *_BACKEND)),
     "package": (

@@ -15,11 +15,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.compose import compose_plan
+    from pipeline.compose import compose_config, settings_of
+    from pipeline.plan import make_plan
 
-    plan = compose_plan(arguments.overrides)
-    sys.stdout.write(json.dumps(plan, indent=2) + "\n" if arguments.json else text(plan))
+    settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
+    plan = make_plan(settings)
+    shown = json.dumps(plan, indent=2) + "\n" if arguments.json else text(plan) + disk(plan, settings["model"])
+    sys.stdout.write(shown)
     return 0
+
+
+def disk(plan: JSON, models: JSON) -> str:
+    """What the plan's results take, about, and what is free."""
+    import shutil
+    from pathlib import Path
+
+    from pipeline.dimensions import dimensions
+    from pipeline.disk import copies, plan_size
+    from pipeline.steps.convert import DEFER_ABOVE
+
+    shapes = {name: dimensions(name, models[name]) for name in plan["models"]}
+    needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
+    said = f"{free / 1e9:.1f} GB free{': too little' if free < needed else ''}"
+    return f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}\n"
 
 
 def text(plan: JSON) -> str:

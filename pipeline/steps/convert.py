@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pipeline import layout
-from pipeline.checkpoint import open_checkpoint, read_headers
-from pipeline.files import fresh_folder, read_json, require_space, write_json
+from pipeline.checkpoint import open_checkpoint, parameters, read_headers
+from pipeline.disk import export_size, require_result
+from pipeline.files import fresh_folder, read_json, write_json
 from pipeline.outcome import why_unusable
 from pipeline.registry import load_backend
 from pipeline.types import JSON, Status
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-DEFER_ABOVE = 2e9  # bytes: a larger export is not written where the backend streams; each build reads the checkpoint
+DEFER_ABOVE = 2e9  # bytes: a larger export is not written; each build reads the checkpoint (`Backend.stream`)
 
 
 def convert(key: str, entry: JSON) -> str | None:
@@ -22,15 +22,13 @@ def convert(key: str, entry: JSON) -> str | None:
         if skipped:
             write_json(out / layout.MANIFEST, {"status": Status.SKIPPED, "reason": skipped})
             return skipped
-        stored = sum(tensor.size for tensor in read_headers(checkpoint.weights).values())
-        size = stored // 2 * BYTES.get(str(form.get("precision")), 4)
-        backend = load_backend(entry["backend"])
+        size = export_size(parameters(read_headers(checkpoint.weights)), form)
         said = {"status": Status.OK, "reason": "", "form": form}
-        if backend.streams and size > DEFER_ABOVE:
+        if size > DEFER_ABOVE:
             weights = read_json(layout.model(entry["model"]) / layout.MANIFEST)["weights"]
             write_json(out / layout.MANIFEST, {**said, "deferred": True, "weights": weights})
             return None
-        require_space(layout.ARTIFACTS, size)
-        backend.convert(checkpoint, form, out)
+        require_result(layout.ARTIFACTS, size)
+        load_backend(entry["backend"]).convert(checkpoint, form, out)
         write_json(out / layout.MANIFEST, said)
     return None

@@ -45,6 +45,8 @@ def evaluate(key: str, entry: JSON) -> str | None:
     unmeasured = backend.why_no_default_mode()
     twice = backend.has_default_mode and not unmeasured
     steps = len(ids) * (2 if twice else 1) + len(questions)
+    prompts = [window[: min(PROMPT_TOKENS, len(window))].tolist() for window in ids[: summary["decode_prompts"]]]
+    tokens = _generated(entry, build, prompts)  # first, and alone: two runtimes would hold the build twice
     with backend.open(build) as session:
         precision = {"accuracy": dict(session.settings)}
         sums = _windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
@@ -52,7 +54,8 @@ def evaluate(key: str, entry: JSON) -> str | None:
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(choice_scores(question, session.logits))
             report(number, steps)
-        decode = _decode(entry, build, ids, summary["decode_prompts"], session.logits)
+        decode = {**check_decode(prompts, tokens, session.logits), "prompt": prompts[0], "continuation": tokens[0]}
+    del session
     users = sums  # what users get, where that is something else
     if twice:
         with backend.open(build, default_mode=True) as session:
@@ -127,9 +130,8 @@ def _reference_figures(source: Path, windows: int, questions: list[Question], su
     }
 
 
-def _decode(entry: JSON, build: Path, ids: NDArray[np.int64], count: int, logits: Logits) -> JSON:
-    """Greedy continuations of the first windows' beginnings, in the runtime that users run."""
-    prompts = [window[: min(PROMPT_TOKENS, len(window))].tolist() for window in ids[:count]]
+def _generated(entry: JSON, build: Path, prompts: list[list[int]]) -> list[list[int]]:
+    """Greedy continuations of the prompts, in the runtime that users run."""
     request = RuntimeRequest("generate", prompts, entry["evaluate"]["decode_tokens"])
-    tokens = ask_runtime(entry["backend"], build, request).value["tokens"]
-    return {**check_decode(prompts, tokens, logits), "prompt": prompts[0], "continuation": tokens[0]}
+    tokens: list[list[int]] = ask_runtime(entry["backend"], build, request).value["tokens"]
+    return tokens

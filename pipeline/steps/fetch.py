@@ -10,7 +10,7 @@ from pipeline import layout
 from pipeline.checkpoint import missing_tensors, read_headers, shard_names, stored_dtype
 from pipeline.dimensions import dimensions_of, read_config
 from pipeline.errors import CheckpointError
-from pipeline.files import fresh_folder, write_json
+from pipeline.files import copy_file, fresh_folder, write_json
 from pipeline.manifest import sha256
 from pipeline.rope import with_both_spellings
 from pipeline.tokenizer import check_tokenizer
@@ -44,7 +44,7 @@ def fetch(key: str, entry: JSON) -> None:
             code = [path.name for path in source.glob("*.py")] if wanted["trust_remote_code"] else []
             for name in (*SIDE_FILES, *code):
                 if (source / name).is_file():
-                    shutil.copyfile(source / name, folder / name)
+                    copy_file(source / name, folder / name)
         else:
             from pipeline.hub import download
 

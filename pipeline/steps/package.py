@@ -9,8 +9,9 @@ from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
 from pipeline.card import model_card
 from pipeline.checkpoint import open_checkpoint
+from pipeline.disk import require_copy
 from pipeline.errors import QualityError
-from pipeline.files import fresh_folder, read_json, write_json, write_text
+from pipeline.files import fresh_folder, read_json, size_of, write_json, write_text
 from pipeline.fresh import ask_runtime
 from pipeline.manifest import SUMS, digests, sums
 from pipeline.outcome import outcome, why_skipped, why_unusable
@@ -31,6 +32,7 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
             write_json(layout.package_record(key), said)
             return skipped
         checkpoint = open_checkpoint(entry["model"], build_entry["weights"])
+        require_copy(layout.PACKAGES, size_of(build))
         backend = load_backend(entry["backend"])
         backend.package(build, checkpoint, entry["package"]["options"], out)
         runtime_files = digests(out)
@@ -42,7 +44,8 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
         )
         manifest["size_bytes"] = sum(file["size_bytes"] for file in runtime_files.values())
         write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
-        _generate(entry["backend"], out, read_json(evaluation)["decode"], key)
+        if not _same_bytes(runtime_files, digests(build)):
+            _generate(entry["backend"], out, read_json(evaluation)["decode"], key)
         write_json(out / layout.MANIFEST, {**manifest, "files": digests(out)})
         digest = hashlib.sha256((out / SUMS).read_bytes()).hexdigest()
     write_json(
@@ -86,6 +89,11 @@ def _manifest(key: str, entry: JSON, build_entry: JSON, out: Path) -> JSON:
         "quality": read_json(layout.evaluation(entry["build"]))["metrics"],
         "quantization": outcome(layout.build(entry["build"]))["quantization"],
     }
+
+
+def _same_bytes(packaged: JSON, built: JSON) -> bool:
+    """Whether a package holds its build's files and nothing else: then evaluate has seen it generate."""
+    return all(built.get(name, {}).get("sha256") == file["sha256"] for name, file in packaged.items())
 
 
 def _generate(backend: str, folder: Path, decode: JSON, key: str) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from pipeline import layout
 from pipeline.backends.base import Calibration
-from pipeline.checkpoint import open_checkpoint, read_headers
+from pipeline.checkpoint import EMBEDDING, open_checkpoint, parameters, read_headers
+from pipeline.disk import build_size, require_result
 from pipeline.errors import QualityError
-from pipeline.files import fresh_folder, read_json, require_space, write_json
+from pipeline.files import fresh_folder, read_json, size_of, write_json
 from pipeline.outcome import why_skipped, why_unusable
 from pipeline.registry import load_backend
 from pipeline.runtime import progress
 from pipeline.tokenizer import load_tokenizer, windows
-from pipeline.types import BITS, JSON, Checkpoint, Family, Recipe, Status
+from pipeline.types import JSON, Checkpoint, Family, Recipe, Status
 
 CALIBRATION_WINDOWS = 16
 
@@ -39,10 +40,10 @@ def quantize(key: str, entry: JSON) -> str | None:
         exported = read_json(export / layout.MANIFEST)
         if exported.get("deferred"):
             checkpoint = open_checkpoint(entry["model"], entry["weights"])
-            require_space(layout.ARTIFACTS, _estimate(checkpoint, recipe))
+            require_result(layout.ARTIFACTS, _estimate(checkpoint, recipe))
             stats = backend.stream(checkpoint, exported["form"], recipe, _calibration(entry), out, shown)
         else:
-            require_space(layout.ARTIFACTS, sum(path.stat().st_size for path in export.rglob("*") if path.is_file()))
+            require_result(layout.ARTIFACTS, size_of(export))
             stats = backend.quantize(export, recipe, _calibration(entry), out, shown)
         if recipe.method != "none" and stats.operators == 0:
             raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
@@ -51,9 +52,9 @@ def quantize(key: str, entry: JSON) -> str | None:
 
 
 def _estimate(checkpoint: Checkpoint, recipe: Recipe) -> int:
-    """Bytes that a streamed build takes, its 32-bit embedding counted as a tenth of the weights."""
-    weights = sum(tensor.size for tensor in read_headers(checkpoint.weights).values()) // 2
-    return int(weights * (BITS[recipe.family] + 3.2) / 8)
+    """Bytes that a streamed build takes."""
+    tensors = read_headers(checkpoint.weights)
+    return build_size(parameters(tensors), recipe.family, parameters(tensors, EMBEDDING))
 
 
 def _calibration(entry: JSON) -> Calibration | None:

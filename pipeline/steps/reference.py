@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import layout
-from pipeline.checkpoint import read_headers, read_output_matrix
-from pipeline.files import fresh_folder, read_json, require_space, write_json
+from pipeline.checkpoint import parameters, read_headers, read_output_matrix
+from pipeline.disk import reference_size, require_result
+from pipeline.files import fresh_folder, read_json, write_json
 from pipeline.layered import ARCHITECTURES, final_states
 from pipeline.loading import load_model
 from pipeline.metrics.divergence import log_softmax
@@ -32,8 +33,10 @@ def reference(key: str, entry: JSON) -> None:
     questions = []
     if settings["questions"]:
         questions = read_questions(Path(settings["questions"]), tokenizer, settings["max_questions"])
-    width = read_json(source / "config.json")["hidden_size"]
-    require_space(layout.ARTIFACTS, ids.size * width * 4)
+    sequences = [*ids, *(np.asarray(choice, np.int64) for question in questions for choice in question.sequences)]
+    width, layered = read_json(source / "config.json")["hidden_size"], _is_layered(source, Path(entry["weights"]))
+    scratch = 4 * width * sum(map(len, sequences)) if layered else 0
+    require_result(layout.ARTIFACTS, reference_size(ids.size, width), scratch)
 
     report = progress(f"reference@{key}")
     matrix, bias = read_output_matrix(Path(entry["weights"]))
@@ -46,8 +49,7 @@ def reference(key: str, entry: JSON) -> None:
         np.save(out / layout.IDS, ids)
         hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
         nll = np.empty((len(ids), ids.shape[1] - 1))
-        sequences = [*ids, *(np.asarray(choice, np.int64) for question in questions for choice in question.sequences)]
-        states = _states(source, entry, sequences, out / SCRATCH, report)
+        states = _states(source, entry, sequences, out / SCRATCH if layered else None, report)
         for row, window in enumerate(ids):
             hidden[row] = next(states)
             scored = log_softmax(logits(hidden[row, :-1]))
@@ -71,18 +73,21 @@ def reference(key: str, entry: JSON) -> None:
         )
 
 
+def _is_layered(source: Path, weights: Path) -> bool:
+    architecture = read_json(source / "config.json")["architectures"][0]
+    return 4 * parameters(read_headers(weights)) > LAYERED_ABOVE and architecture in ARCHITECTURES
+
+
 def _states(
     source: Path,
     entry: JSON,
     sequences: Sequence[NDArray[np.int64]],
-    scratch: Path,
+    scratch: Path | None,
     report: Callable[[int, int], None],
 ) -> Iterator[NDArray[np.float32]]:
-    """Final hidden states [length, width] of each sequence: by the whole model, or layer by layer where it is large."""
+    """Final hidden states [length, width] of each sequence: by the whole model, or layer by layer through `scratch`."""
     weights, settings = Path(entry["weights"]), entry["reference"]
-    parameters = sum(tensor.size // 2 for tensor in read_headers(weights).values())
-    architecture = read_json(source / "config.json")["architectures"][0]
-    if 4 * parameters > LAYERED_ABOVE and architecture in ARCHITECTURES:
+    if scratch:
         yield from final_states(source, weights, sequences, scratch, report)
         return
     import torch

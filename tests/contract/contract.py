@@ -48,6 +48,10 @@ class Workshop:
     checkpoint: Checkpoint
     root: Path
 
+    @property
+    def calibration(self) -> Calibration:
+        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32)))
+
     def recipe(self, family: str, name: str) -> Recipe:
         return parse_recipe(name, Family(family), self.conf["recipes"][family][name], f"{self.name}.{family}.{name}")
 
@@ -63,8 +67,7 @@ class Workshop:
         fresh = not out.exists()
         if fresh:
             out.mkdir()
-            ids = np.random.default_rng(0).integers(3, 2000, (4, 32))
-            stats = self.backend.quantize(self.export(recipe.form), recipe, Calibration(ids), out, lambda *_: None)
+            stats = self.backend.quantize(self.export(recipe.form), recipe, self.calibration, out, lambda *_: None)
             self._stats = {**getattr(self, "_stats", {}), out.name: stats}
         return out, self._stats[out.name]
 
@@ -152,6 +155,19 @@ class BackendContract:
     def test_a_build_is_byte_identical_the_second_time(self, workshop: Workshop) -> None:
         made = workshop.recipe("int4", "default")
         assert digests(workshop.build(made)[0]) == digests(workshop.build(made, "-again")[0])
+
+    @pytest.mark.parametrize("family", ["fp16", "int8", "int4"])
+    def test_a_streamed_build_is_the_converted_and_quantized_one_byte_for_byte(
+        self, workshop: Workshop, tmp_path: Path, family: str
+    ) -> None:
+        made = workshop.recipe(family, "default")
+        build, stats = workshop.build(made)
+        form = workshop.conf["forms"][made.form]
+        streamed = workshop.backend.stream(
+            workshop.checkpoint, form, made, workshop.calibration, tmp_path, lambda *_: None
+        )
+        assert digests(tmp_path) == digests(build) and streamed == stats
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in build.iterdir())
 
     def test_a_package_is_plain_files_and_generates_what_its_build_generates(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))

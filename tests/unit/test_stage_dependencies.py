@@ -12,11 +12,12 @@ from pipeline import inputs
 from pipeline.registry import BACKENDS
 from tests.support.tiny import ROOT
 
-# What a stage runs through, without a say in the result: names, paths, errors, how files are written,
-# logging; and recipes.py, whose product reaches the stages as params.
+# What a stage runs through, without a say in the result: names, paths, errors, how files are written, whether there
+# is room for them, logging; and recipes.py, whose product reaches the stages as params.
 NEUTRAL = {
     "pipeline",
     "pipeline.backends",
+    "pipeline.disk",
     "pipeline.errors",
     "pipeline.files",
     "pipeline.host",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pipeline.backends.base import Calibration, LogitsSession, Progress
 from pipeline.backends.staged import through_export
 from pipeline.errors import ConfigError, suggest
+from pipeline.files import copy_file
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 
@@ -34,7 +34,7 @@ class LlamaCppBackend:
         from pipeline.backends.llamacpp.quantize import quantize
 
         if recipe.method == "none":
-            shutil.copyfile(model_file(export), out / MODEL)
+            copy_file(model_file(export), out / MODEL)
         elif recipe.method == "gguf":
             quantize(export, out / MODEL, recipe.settings, calibration, progress)
         else:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.backends.llamacpp.files import file_type, model_file, package_name, read_gguf
-from pipeline.files import write_text
+from pipeline.files import copy_file, write_text
 from pipeline.host import installed
 from pipeline.types import Checkpoint
 
@@ -65,7 +64,7 @@ def write_package(build: Path, checkpoint: Checkpoint, out: Path) -> None:
     """The model and its Modelfile."""
     source = model_file(build)
     name = package_name(checkpoint.folder, checkpoint.model, file_type(read_gguf(source)))
-    shutil.copyfile(source, out / name)
+    copy_file(source, out / name)
     write_text(out / "Modelfile", modelfile(name, checkpoint))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.checkpoint import Tensor, read_float32
 from pipeline.host import threads
 
-SLAB = 4 * 2**20  # values of a slab: 16 MB in fp32
+SLAB = 2**20  # values of a slab: 4 MB in fp32
 Convert = Callable[[NDArray[np.float32]], NDArray[Any]]  # rows [n, columns] → their bytes, [n, row bytes]
 
 

@@ -19,7 +19,6 @@ class MlxBackend:
     name = "mlx"
     has_default_mode = True
     batch = 4
-    streams = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.mlx.convert import convert
@@ -38,8 +37,27 @@ class MlxBackend:
         elif recipe.method == "mlx":
             quantize(export, out, recipe.settings, calibration, progress)
         else:
-            known = ("none", "mlx")
-            raise ConfigError(f"mlx has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+            raise _unknown(recipe.method)
+        return contents.statistics(out)
+
+    def stream(
+        self,
+        checkpoint: Checkpoint,
+        form: Mapping[str, Any],
+        recipe: Recipe,
+        calibration: Calibration | None,
+        out: Path,
+        progress: Progress,
+    ) -> QuantizationStats:
+        from pipeline.backends.mlx import contents
+        from pipeline.backends.mlx.quantize import stream
+
+        if recipe.method == "none":
+            self.convert(checkpoint, form, out)
+        elif recipe.method == "mlx":
+            stream(checkpoint, form, out, recipe.settings, calibration, progress)
+        else:
+            raise _unknown(recipe.method)
         return contents.statistics(out)
 
     def why_no_default_mode(self) -> str:
@@ -63,3 +81,7 @@ class MlxBackend:
         from pipeline.backends.mlx.instruction import run_instruction
 
         return run_instruction(name)
+
+
+def _unknown(method: str) -> ConfigError:
+    return ConfigError(f"mlx has no method '{method}'", hint=suggest(method, ("none", "mlx")))

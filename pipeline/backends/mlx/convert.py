@@ -1,8 +1,9 @@
-"""Checkpoint → MLX folder in one floating-point type."""
+"""Checkpoint → MLX model, and folder, in one floating-point type."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ STORED = "stored"  # the checkpoint's own type, as mlx_lm.convert takes by defau
 
 
 def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-    """Write the checkpoint for `form` {dtype: float32, float16, bfloat16 or stored; factors: short or long}."""
+    """Write the checkpoint in `form`, as `converted` has it."""
+    with converted(checkpoint, form) as (model, config):
+        save_folder(model, config, checkpoint.folder, out)
+
+
+@contextmanager
+def converted(checkpoint: Checkpoint, form: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """(model, config) for `form` {dtype: float32, float16, bfloat16 or stored; factors: short or long}.
+
+    MLX is lazy: no weight is read before it is computed with or saved.
+    """
     mx = import_mlx()
     wanted = str(form["dtype"])
     dtype = getattr(mx, str(checkpoint.config.get("dtype", "bfloat16")) if wanted == STORED else wanted)
@@ -24,7 +35,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         model, config = load_folder(folder)
         model.set_dtype(dtype)
         config["dtype"] = config["torch_dtype"] = str(dtype).removeprefix("mlx.core.")
-        save_folder(model, _with_factors(config, str(form.get("factors", SHORT))), checkpoint.folder, out)
+        yield model, _with_factors(config, str(form.get("factors", SHORT)))
 
 
 def _with_factors(config: dict[str, Any], which: str) -> dict[str, Any]:

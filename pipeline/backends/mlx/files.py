@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ArtifactError, ToolError
-from pipeline.files import write_json
+from pipeline.files import copy_file, write_json
 
 SIDE_FILES = (
     "generation_config.json",
@@ -57,16 +55,9 @@ def save_folder(model: Any, config: dict[str, Any], source: Path, out: Path) -> 
     mlx-lm's own save writes a model card and saves the tokenizer again, both of which vary. Raises ToolError
     when `out` holds a model.
     """
-    from mlx_lm import utils
-
     if any(out.glob("*.safetensors")):
         raise ToolError("the output folder holds a model already", where=str(out), hint="remove it, or take another")
-    own = utils.make_shards
-    try:  # mlx-lm evaluates a shard at a time, of 5 GB
-        utils.make_shards = partial(own, max_file_size_gb=SHARD_GB)
-        utils.save_model(out, model, donate_model=True)
-    finally:
-        utils.make_shards = own
+    _save_weights(model, out)
     kept = {name: value for name, value in config.items() if name not in ("_name_or_path", "vision_config")}
     if "quantization" in kept:
         kept["quantization_config"] = kept["quantization"]
@@ -74,15 +65,41 @@ def save_folder(model: Any, config: dict[str, Any], source: Path, out: Path) -> 
     copy_side_files(source, out)
 
 
+def _save_weights(model: Any, out: Path) -> None:
+    """mlx-lm's shards and index, of 1 GB instead of 5, evaluated array by array; the model is used up.
+
+    Evaluated as a whole, a shard's inputs are all read ahead.
+    """
+    from mlx.utils import tree_flatten, tree_map
+    from mlx_lm.utils import get_total_parameters, make_shards
+
+    mx = import_mlx()
+    shards = make_shards(dict(tree_flatten(model.parameters())), SHARD_GB)
+    size = sum(array.nbytes for shard in shards for array in shard.values())
+    metadata = {"total_size": size, "total_parameters": get_total_parameters(model)}
+    model.update(tree_map(lambda _: mx.array([]), model.parameters()))
+    places: dict[str, str] = {}
+    for number in range(1, len(shards) + 1):
+        shard, shards[number - 1] = shards[number - 1], {}
+        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        for array in shard.values():
+            mx.eval(array)
+        mx.save_safetensors(str(out / name), shard, metadata={"format": "mlx"})
+        places |= dict.fromkeys(shard, name)
+        del array, shard
+    index = json.dumps({"metadata": metadata, "weight_map": dict(sorted(places.items()))}, indent=4)
+    (out / "model.safetensors.index.json").write_text(index, encoding="utf-8", newline="\n")
+
+
 def copy_side_files(source: Path, out: Path) -> None:
     for name in SIDE_FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+            copy_file(source / name, out / name)
 
 
 def copy_model(source: Path, out: Path) -> None:
     for path in [source / "config.json", *sorted(source.glob("model*.safetensors*"))]:
-        shutil.copyfile(path, out / path.name)
+        copy_file(path, out / path.name)
 
 
 def quantization_of(folder: Path) -> dict[str, Any]:

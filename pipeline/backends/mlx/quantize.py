@@ -4,25 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration, Progress
+from pipeline.backends.mlx.convert import converted
 from pipeline.backends.mlx.files import import_mlx, load_folder, save_folder
+from pipeline.backends.mlx.slabs import in_slabs
 from pipeline.errors import ConfigError, PipelineError, ToolError
+from pipeline.types import Checkpoint
 
+Folder = tuple[Any, dict[str, Any]]  # model and config
 LEARNING_RATE = 1e-5  # mlx_lm.dwq's 1e-6 is for thousands of samples; on a calibration split bf16 rounds it away
 
 
 def quantize(
     export: Path, out: Path, settings: Mapping[str, Any], calibration: Calibration | None, progress: Progress
 ) -> None:
-    """Write the quantized folder. Raises ToolError with mlx-lm's words, ConfigError for missing calibration data."""
+    """Write the quantized folder of an export. Raises as `quantized` does."""
+    folder = quantized(lambda: load_folder(export), settings, calibration, str(export))
+    save_folder(*folder, export, out)
+    progress(1, 1)
+
+
+def stream(
+    checkpoint: Checkpoint,
+    form: Mapping[str, Any],
+    out: Path,
+    settings: Mapping[str, Any],
+    calibration: Calibration | None,
+    progress: Progress,
+) -> None:
+    """Write the quantized folder of a checkpoint: a shard's weights are read, cast and packed while it is saved."""
+    with ExitStack() as opened:
+
+        def load() -> Folder:
+            return opened.enter_context(converted(checkpoint, form))
+
+        folder = quantized(load, settings, calibration, checkpoint.model)
+        save_folder(*folder, checkpoint.folder, out)
+    progress(1, 1)
+
+
+def quantized(
+    load: Callable[[], Folder], settings: Mapping[str, Any], calibration: Calibration | None, where: str
+) -> Folder:
+    """What `load` loads, quantized. Raises ToolError with mlx-lm's words, ConfigError for missing calibration data."""
     import_mlx()
     if (settings.get("gptq") or settings.get("dwq")) and calibration is None:
         raise ConfigError("this recipe needs calibration data", hint="set evaluate.calibration")
-    model, config = load_folder(export)
+    model, config = load()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             if settings.get("gptq"):
@@ -30,17 +63,16 @@ def quantize(
             else:
                 model, config = _plain(model, config, settings)
             if settings.get("dwq"):
-                _dwq(export, model, str(config["dtype"]), calibration)
+                _dwq(load()[0], model, str(config["dtype"]), calibration)
     except PipelineError:
         raise
     except Exception as error:  # mlx raises ValueError and RuntimeError with all it knows
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ToolError(f"mlx-lm cannot quantize it: {lines[0]}", where=str(export)) from error
-    save_folder(model, config, export, out)
-    progress(1, 1)
+        raise ToolError(f"mlx-lm cannot quantize it: {lines[0]}", where=where) from error
+    return model, config
 
 
-def _plain(model: Any, config: dict[str, Any], settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _plain(model: Any, config: dict[str, Any], settings: Mapping[str, Any]) -> Folder:
     from mlx_lm.convert import mixed_quant_predicate_builder
     from mlx_lm.utils import quantize_model
 
@@ -48,15 +80,12 @@ def _plain(model: Any, config: dict[str, Any], settings: Mapping[str, Any]) -> t
     if settings.get("mixed"):
         predicate = mixed_quant_predicate_builder(settings["mixed"], model, group or 64)
     mode = settings.get("mode", "affine")
-    quantized: tuple[Any, dict[str, Any]] = quantize_model(
-        model, config, group, settings.get("bits"), mode=mode, quant_predicate=predicate
-    )
-    return quantized
+    with in_slabs():
+        made: Folder = quantize_model(model, config, group, settings.get("bits"), mode=mode, quant_predicate=predicate)
+    return made
 
 
-def _gptq(
-    model: Any, config: dict[str, Any], settings: Mapping[str, Any], calibration: Calibration | None
-) -> tuple[Any, dict[str, Any]]:
+def _gptq(model: Any, config: dict[str, Any], settings: Mapping[str, Any], calibration: Calibration | None) -> Folder:
     """GPTQ (Frantar et al. 2022) for every linear layer; the embedding gets `embedding_bits`."""
     from mlx_lm.quant.gptq import gptq_quantize
 
@@ -69,13 +98,12 @@ def _gptq(
     return model, {**config, "quantization": quantization}
 
 
-def _dwq(export: Path, model: Any, dtype: str, calibration: Calibration | None) -> None:
-    """Distilled weight quantization: scales and biases are trained to give the full model's distribution."""
+def _dwq(teacher: Any, model: Any, dtype: str, calibration: Calibration | None) -> None:
+    """Distilled weight quantization: scales and biases are trained to give the teacher's distribution."""
     import mlx.optimizers as optimizers
     from mlx_lm.quant.dwq import dwq_quantize
 
     mx = import_mlx()
-    teacher, _ = load_folder(export)
     windows = [(window.tolist(), 0) for window in (calibration.ids if calibration else [])]
     held_out = max(1, len(windows) // 8)
     dwq_quantize(

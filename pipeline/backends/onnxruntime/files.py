@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
+
+from pipeline.files import copy_file
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
 PROMPT, TOKEN, STATIC = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
@@ -23,14 +24,14 @@ def copy_model(source: Path, out: Path) -> None:
     """The graph and its weights, copied: ONNX Runtime and onnx refuse links."""
     for name in (MODEL, PROMPT, TOKEN, DATA):
         if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+            copy_file(source / name, out / name)
 
 
 def copy_side_files(source: Path, out: Path) -> None:
     """What the runtime needs beside the model."""
     for name in (CONFIG, STATIC, *TOKENIZER):
         if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+            copy_file(source / name, out / name)
 
 
 def is_static(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.backends.onnxruntime.external import save_sharing_weights
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
 from pipeline.backends.onnxruntime.static_session import StaticDecoder
 from pipeline.errors import ConfigError, ToolError
+from pipeline.files import copy_file
 from pipeline.host import threads
 
 
@@ -26,7 +26,7 @@ def quantize(export: Path, out: Path, settings: Mapping[str, Any], calibration: 
 
     if calibration is None:
         raise ConfigError("method qdq needs calibration data", hint="set evaluate.calibration")
-    shutil.copyfile(export / STATIC, out / STATIC)
+    copy_file(export / STATIC, out / STATIC)
     wide = settings.get("activation_bits", 16) == 16
     activation = quantization.QuantType.QUInt16 if wide else quantization.QuantType.QUInt8
     with tempfile.TemporaryDirectory(prefix="phi-deploy-") as temporary:

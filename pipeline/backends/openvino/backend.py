@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration, LogitsSession, Progress
-from pipeline.errors import ConfigError, suggest
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 
@@ -18,7 +17,6 @@ class OpenVinoBackend:
     name = "openvino"
     has_default_mode = True
     batch = 1
-    streams = False
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
@@ -28,18 +26,35 @@ class OpenVinoBackend:
     def quantize(
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
-        from pipeline.backends.openvino import compress, files, graph
+        from pipeline.backends.openvino import files, graph
+        from pipeline.backends.openvino.compress import compressed
 
         files.copy_files(export, out, files.SIDE_FILES)
         if recipe.method == "none":
             files.copy_files(export, out, (files.MODEL, files.WEIGHTS))
-        elif recipe.method == "nncf":
-            compress.compress(export, out, recipe.settings, calibration)
-        elif recipe.method == "nncf-ptq":
-            compress.quantize(export, out, recipe.settings, calibration)
         else:
-            known = ("none", "nncf", "nncf-ptq")
-            raise ConfigError(f"openvino has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+            model = compressed(files.read_model(export), recipe, calibration, str(export))
+            files.save_model(model, out / files.MODEL)
+        return graph.statistics(out)
+
+    def stream(
+        self,
+        checkpoint: Checkpoint,
+        form: Mapping[str, Any],
+        recipe: Recipe,
+        calibration: Calibration | None,
+        out: Path,
+        progress: Progress,
+    ) -> QuantizationStats:
+        from pipeline.backends.openvino import convert, files, graph
+        from pipeline.backends.openvino.compress import compressed
+
+        if recipe.method == "none":
+            self.convert(checkpoint, form, out)
+            return graph.statistics(out)
+        with convert.traced(checkpoint, form) as model:
+            files.save_model(compressed(model, recipe, calibration, checkpoint.model), out / files.MODEL)
+        convert.write_side_files(checkpoint, out)
         return graph.statistics(out)
 
     def why_no_default_mode(self) -> str:

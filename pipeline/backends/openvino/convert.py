@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,38 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
     Weights keep the bytes that the checkpoint has (bf16 stays bf16: exact, and half of fp32); what is computed
     with them is the plugin's choice when it loads the model.
     """
+    with traced(checkpoint, form) as model, _told(checkpoint):
+        save_model(model, out / MODEL)
+    write_side_files(checkpoint, out)
+
+
+@contextmanager
+def traced(checkpoint: Checkpoint, form: Mapping[str, Any]) -> Iterator[Any]:
+    """The model for `form`, unsaved. Its weights are the module's: pages of the mapped shards, where types agree."""
     dtype = DTYPES.get(str(form["precision"]), str(checkpoint.config.get("dtype", "bfloat16")))
+    with _told(checkpoint):
+        from pipeline.backends.openvino.tracing import trace
+
+        module = load_model(checkpoint.folder, checkpoint.weights, dtype)
+        model = trace(module)
+    yield model
+    del module  # whose memory the model shares
+
+
+def write_side_files(checkpoint: Checkpoint, out: Path) -> None:
+    """Tokenizer, detokenizer and what else LLMPipeline's folder holds."""
+    with _told(checkpoint):
+        _write_tokenizer(checkpoint.folder, out)
+    copy_files(checkpoint.folder, out, SIDE_FILES)
+
+
+@contextmanager
+def _told(checkpoint: Checkpoint) -> Iterator[None]:
+    """What the tools print is kept for the log; what they raise is a ToolError of one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            module = load_model(checkpoint.folder, checkpoint.weights, dtype)
-            save_model(_trace(module), out / MODEL)
-            del module
-            _write_tokenizer(checkpoint.folder, out)
+            yield
     except PipelineError:
         raise
     except Exception as error:  # torch, transformers and OpenVINO raise what they like
@@ -43,13 +68,6 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
             where=f"openvino {checkpoint.model}",
             hint="PHI_DEPLOY_LOG=DEBUG shows all that it said",
         ) from error
-    copy_files(checkpoint.folder, out, SIDE_FILES)
-
-
-def _trace(module: Any) -> Any:
-    from pipeline.backends.openvino.tracing import trace
-
-    return trace(module)
 
 
 def _write_tokenizer(folder: Path, out: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ArtifactError
+from pipeline.files import copy_file
 
 MODEL, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
 SIDE_FILES = (
@@ -30,7 +30,7 @@ MADE_UP = re.compile(r"(?<=[\",])([A-Z][A-Za-z0-9]*)_(\d+)(?=[\",.])")
 def copy_files(source: Path, out: Path, names: tuple[str, ...]) -> None:
     for name in names:
         if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+            copy_file(source / name, out / name)
 
 
 def read_model(folder: Path) -> Any:

@@ -1,0 +1,55 @@
+"""Speed of `evaluate` on the shipped model at int4, against a bare loop over the runtime's own API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.bare_loop import bare_loop
+from benchmarks.memory import compose, stage
+from benchmarks.tools import RECIPES
+from benchmarks.workspace import ROOT, copy_project
+
+SHIPPED = ROOT / "models/phi-tiny"
+WINDOWS, TURNS = {"mlx": 4}, {"mlx": 2}  # fewer where the runtime is slow on a CPU
+
+
+def shipped(root: Path, backend: str) -> dict[str, float]:
+    """Evaluation's speed on the shipped model at int4."""
+    copy_project(root)
+    export, build = compose(root, SHIPPED, RECIPES[backend], backend)
+    for name, key in (("fetch", "local"), ("reference", "local"), ("convert", export), ("quantize", build)):
+        stage(root, name, key)
+    artifacts = root / "artifacts"
+    return evaluation(backend, artifacts / "builds" / build, artifacts / "references/local", SHIPPED)
+
+
+def evaluation(backend: str, build: Path, reference: Path, weights: Path) -> dict[str, float]:
+    """Tokens per second over some of the evaluation's windows: medians, the first turn left out."""
+    from pipeline import layout
+    from pipeline.registry import load_backend
+    from pipeline.steps.evaluate import _windows, read_reference
+
+    ids = np.load(reference / layout.IDS)[: WINDOWS.get(backend, 16)]
+    loop, states = bare_loop(backend, build), read_reference(reference / layout.HIDDEN, weights)
+    kind = load_backend(backend)
+    with kind.open(build) as session:
+        batches = [ids[first : first + kind.batch] for first in range(0, len(ids), kind.batch)]
+        work: dict[str, Callable[[], object]] = {
+            "evaluate": lambda: _windows(ids, states, session.logits, kind.batch, lambda _: None),
+            "forward_passes": lambda: [session.logits(batch) for batch in batches],
+            "bare_loop": lambda: [loop(window) for window in ids],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(TURNS.get(backend, 4)):
+            for name, do in work.items():
+                begun = time.perf_counter()
+                do()
+                seconds[name].append(time.perf_counter() - begun)
+    speeds = {f"{name}_tokens_per_s": round(ids.size / median(found[1:])) for name, found in seconds.items()}
+    ratio = round(speeds["evaluate_tokens_per_s"] / speeds["bare_loop_tokens_per_s"], 3)
+    return {**speeds, "ratio": ratio, "tokens": int(ids.size)}
