@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,13 +111,19 @@ def _windows(
     batch: int,
     report: Callable[[int], None],
 ) -> list[WindowSums]:
+    """Sums of every window. One batch is scored while the runtime computes the next: two batches' logits in memory."""
     hidden = np.load(reference.hidden, mmap_mode="r")
     sums: list[WindowSums] = []
-    for first in range(0, len(ids), batch):
-        windows = ids[first : first + batch]
-        for window, scored in zip(windows, logits(windows), strict=True):
-            sums.append(score_window(window, scored, hidden[len(sums)], reference.lm_head, reference.bias))
-        report(len(sums))
+    waiting: list[Future[WindowSums]] = []
+    with ThreadPoolExecutor(1) as scorer:
+        for first in range(0, len(ids), batch):
+            windows = ids[first : first + batch]
+            computed = zip(windows, logits(windows), hidden[first : first + batch], strict=True)
+            sums += [scored.result() for scored in waiting]
+            waiting = [scorer.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]
+            report(len(sums))
+        sums += [scored.result() for scored in waiting]
+    report(len(sums))
     return sums
 
 

@@ -45,6 +45,8 @@ def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
+    # mlx-lm takes its tokenizer from transformers, which imports torch wherever it is installed
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: not importable
     try:
         result = answer(sys.argv[1], json.load(sys.stdin))
     except Exception as error:  # the parent shows the last line
