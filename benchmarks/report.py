@@ -59,11 +59,17 @@ def tools(result: dict[str, Any]) -> str:
     rows = []
     for backend, found in result["backends"].items():
         if "skipped" in found:
+            rows.append([f"{backend} {found['recipe']}", f"skipped: {found['skipped']}", *["–"] * 6])
             continue
         pairs = [f"{found['ours'][key]:,.0f} / {found['theirs'][key]:,.0f}" for key in found["ratio"]]
         ratios = [f"{ratio:.2f}" for ratio in found["ratio"].values()]
-        rows.append([f"{backend} {found['recipe']}", *(x for pair in zip(pairs, ratios, strict=True) for x in pair)])
+        way = "streamed" if found["streamed"] else "with an export"
+        row = [x for pair in zip(pairs, ratios, strict=True) for x in pair]
+        rows.append(
+            [f"{backend} {found['recipe']}, {way}", *row, "{ours:,} / {theirs:,}".format(**found["package_mb"])]
+        )
     header = ["conversion", "wall s, ours / theirs", "ratio", "CPU s", "ratio", "peak MB", "ratio"]
+    header.append("package MB")
     commands = [
         f"- {backend}: `{' && '.join(found['command'])}`\n"
         for backend, found in result["backends"].items()
@@ -76,11 +82,14 @@ def decode(result: dict[str, Any]) -> str:
     """Packages against the reference tool's and against memory bandwidth; then evaluation."""
     rows = []
     for backend, found in result["backends"].items():
-        pairs = [f"{found['ours'][key]:,.1f} / {found['theirs'][key]:,.1f}" for key in found["ratio"]]
-        ratios = [f"{ratio:.2f}" for ratio in found["ratio"].values()]
+        theirs, speeds = found.get("theirs"), found["ours"]
+        pairs = [
+            f"{speed:,.1f} / {theirs[key]:,.1f}" if theirs else f"{speed:,.1f} / –" for key, speed in speeds.items()
+        ]
+        ratios = [f"{found['ratio'][key]:.2f}" if theirs else "–" for key in speeds]
         row = [backend, *(x for pair in zip(pairs, ratios, strict=True) for x in pair)]
         row += [
-            f"{found['mb_per_token']:,}",
+            f"{found['mb_per_token']['ours']:,}",
             f"{found['bound_tokens_per_s']:,.1f}",
             f"{found['fraction_of_bound']:.2f}",
         ]

@@ -218,3 +218,16 @@ def test_distillation_moves_the_scales(tmp_path: Path) -> None:
     build(tmp_path / "export", tmp_path / "trained", windows, bits=4, group_size=64, dwq=True)
     plain, trained = (tmp_path / name / "model.safetensors" for name in ("plain", "trained"))
     assert plain.stat().st_size == trained.stat().st_size and plain.read_bytes() != trained.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["nvfp4", "mxfp4", "mxfp8"])
+def test_a_matrix_packed_by_slabs_of_rows_has_the_bytes_of_one_packed_whole(mode: str) -> None:
+    import mlx.core as mx
+
+    from pipeline.backends.mlx import slabs
+
+    matrix = mx.random.normal((3 * slabs.WEIGHTS // 512 + 7, 512), key=mx.random.key(0)).astype(mx.bfloat16)
+    whole = mx.quantize(matrix, mode=mode)
+    with slabs.in_slabs():
+        parts = mx.quantize(matrix, mode=mode)
+    assert len(parts) == len(whole) and all(mx.array_equal(a, b) for a, b in zip(parts, whole, strict=True))
