@@ -30,17 +30,21 @@ def memory(results: list[dict[str, Any]]) -> str:
         layer = 1000 + 2 * checkpoint["largest_tensor_fp32_mb"]
         bounds = {"mlx": 3000, "openvino": round(1300 * checkpoint["gb"])}
         for cell, found in result["cells"].items():
-            seconds = sum(stage["wall_s"] for stage in found["stages"].values())
-            sizes = found["disk_mb"]
+            stages, sizes = found["stages"], found["disk_mb"]
+            seconds = sum(stages[name]["wall_s"] for name in ("convert", "quantize"))
+            later = [
+                f"{stages[name]['peak_anon_mb']:,}" if name in stages else "–" for name in ("evaluate", "benchmark")
+            ]
+            limit = f", in a cgroup of {result['limit_gb']:g} GB" if result.get("limit_gb") else ""
             rows.append(
                 [
-                    f"{checkpoint['name']}, {checkpoint['layers']} layers, {checkpoint['gb']:,.1f} GB",
+                    f"{checkpoint['name']}, {checkpoint['layers']} layers, {checkpoint['gb']:,.1f} GB{limit}",
                     cell.replace(":", " "),
                     f"{found['peak_anon_mb']:,}",
                     f"{bounds.get(cell.partition(':')[2], layer):,}",
-                    f"{sizes['export']:,}",
                     f"{sizes['build']:,}",
                     f"{seconds:,.0f}",
+                    *later,
                 ]
             )
     header = [
@@ -48,9 +52,10 @@ def memory(results: list[dict[str, Any]]) -> str:
         "cell",
         "peak anonymous MB",
         "goal MB",
-        "export MB",
         "build MB",
-        "seconds",
+        "convert and quantize s",
+        "evaluate MB",
+        "benchmark MB",
     ]
     return table(header, rows)
 
