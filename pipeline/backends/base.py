@@ -41,6 +41,7 @@ class Backend(Protocol):
     name: str
     has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
     batch: int  # windows that `logits` is given at a time
+    unread: tuple[str, ...]  # files of a package that its runtime does not read, for other programs
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""

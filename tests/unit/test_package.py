@@ -21,7 +21,7 @@ def build(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("change", "same"),
-    [({}, True), ({"model.onnx.data": "altered"}, False), ({"Modelfile": "more"}, False)],
+    [({}, True), ({"model.onnx.data": "altered"}, False), ({"options.json": "more"}, False)],
 )
 def test_only_the_builds_own_bytes_need_no_second_run(build: Path, change: dict[str, str], same: bool) -> None:
     package = build.parent / "package"

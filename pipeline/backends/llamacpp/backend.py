@@ -20,6 +20,7 @@ class LlamaCppBackend:
     name = "llamacpp"
     has_default_mode = True
     batch = 1
+    unread: tuple[str, ...] = ("Modelfile",)  # Ollama's
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert

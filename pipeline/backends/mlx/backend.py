@@ -19,6 +19,7 @@ class MlxBackend:
     name = "mlx"
     has_default_mode = True
     batch = 4
+    unread: tuple[str, ...] = ()
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.mlx.convert import convert

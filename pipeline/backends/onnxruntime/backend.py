@@ -20,6 +20,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     has_default_mode = False
     batch = 1
+    unread: tuple[str, ...] = ()
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime import convert, static_graph

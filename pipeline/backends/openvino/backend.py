@@ -17,6 +17,7 @@ class OpenVinoBackend:
     name = "openvino"
     has_default_mode = True
     batch = 1
+    unread: tuple[str, ...] = ()
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
