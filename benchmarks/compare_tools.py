@@ -7,10 +7,8 @@
 Ours is `convert` and `quantize` as DVC runs them; theirs the command under `command`. Ratios are ours over theirs, of
 the medians of --runs runs, which alternate: below 1 is less time, or less memory.
 
-`streamed` says which way ours went. Where the input form takes more than 2 GB, as with every real model, no export is
-written and `quantize` reads the checkpoint; below, the export is written and read again, for all builds to share, which
-no tool here does and which costs ours the more. ONNX Runtime's form counts 4 bytes a weight, and so does OpenVINO's
-(which then stores 2): they stream from 0.5 billion weights on, the others, of 2 bytes, from 1 billion (8 layers).
+`streamed` says which way ours went. Where the input form takes more than 0.5 GB, as with every real model, no export
+is written and `quantize` reads the checkpoint; below, an export is written for all builds to share.
 """
 
 from __future__ import annotations
@@ -70,7 +68,10 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, tools: Tools)
             results["ours"].append(taken)
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=work) as folder:
             other = commands(backend, checkpoint, Path(folder), tools)
-            lines = [shown(command, tools).replace(f"{folder}", "OUT") for command in other]
+            lines = [
+                shown(command, tools).replace(f"{folder}", "OUT").replace(f"{checkpoint}", checkpoint.name)
+                for command in other
+            ]
             results["theirs"].append(together([run(command, Path(folder)) for command in other]))
             (Path(folder) / "whole.gguf").unlink(missing_ok=True)
             facts["mb_theirs"] = size_mb(package(backend, Path(folder)))

@@ -129,7 +129,8 @@ def write_tokenizer(folder: Path, size: int) -> None:
     """phi-tiny's tokenizer with made-up words up to the vocabulary's size: they are never the result of a merge."""
     content = json.loads((SHIPPED / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = content["model"]["vocab"]
-    taken = {*vocabulary.values(), *(token["id"] for token in content["added_tokens"])}
+    vocabulary.update({token["content"]: token["id"] for token in content["added_tokens"]})  # else they would move
+    taken = set(vocabulary.values())
     vocabulary.update({f"\u2581filler{i}": i for i in range(size) if i not in taken})
     (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     for name in COPIED:

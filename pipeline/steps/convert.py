@@ -10,7 +10,7 @@ from pipeline.outcome import why_unusable
 from pipeline.registry import load_backend
 from pipeline.types import JSON, Status
 
-DEFER_ABOVE = 2e9  # bytes: a larger export is not written; each build reads the checkpoint (`Backend.stream`)
+DEFER_ABOVE = 5e8  # bytes: a larger export is not written; each build reads the checkpoint (`Backend.stream`)
 
 
 def convert(key: str, entry: JSON) -> str | None:
