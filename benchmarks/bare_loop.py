@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def _onnxruntime(build: Path) -> Loop:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     session = onnxruntime.InferenceSession(str(build / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    size = json.loads((build / "genai_config.json").read_text(encoding="utf-8"))["model"]["decoder"]["head_size"]
     empty = {
-        item.name: np.zeros((1, item.shape[1], 0, item.shape[3]), np.float32)
+        item.name: np.zeros((1, item.shape[1], 0, size), np.float32)
         for item in session.get_inputs()
         if item.name.startswith("past")
     }

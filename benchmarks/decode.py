@@ -3,10 +3,11 @@
     python benchmarks/decode.py /data/phi-3.5-mini-4-layers --llama-cpp ~/llama.cpp \
         --optimum-cli ~/optimum/bin/optimum-cli > benchmarks/results/decode.json
 
-Ours and theirs (benchmarks/tools.py) are measured in turn, `--runs` times each, by the same runtime in fresh processes,
-as users run them. The bound: every weight but the embedding table is read once per token, at the speed at which all
-cores together copy memory (bytes read and written, over seconds). Evaluation: tokens per second of `evaluate` over its
-windows, of its forward passes alone, and of a bare loop over the runtime's own API, one window at a time.
+Ours and theirs (benchmarks/tools.py) are measured in turn, `--runs` times each, in changing order, by the same runtime
+in fresh processes, as users run them. The bound: every weight but the embedding table is read once per token, at the
+speed at which all cores together copy memory (bytes read and written, over seconds). Evaluation: tokens per second of
+`evaluate` over its windows, of its forward passes alone, and of a bare loop over the runtime's own API, one window at
+a time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tools  # noqa: E402
 from benchmarks.bandwidth import bytes_per_token, copy_bandwidth  # noqa: E402
-from benchmarks.evaluation import shipped  # noqa: E402
+from benchmarks.evaluation import LARGE, evaluation, shipped  # noqa: E402
 from benchmarks.memory import compose, run, stage  # noqa: E402
 from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.host import machine_facts  # noqa: E402
@@ -38,7 +39,7 @@ SPEEDS = ("decode_tokens_per_s", "prefill_tokens_per_s")
 def made(backend: str, checkpoint: Path, root: Path, where: tools.Tools) -> dict[str, Path]:
     """The packages of the same precision: our build, and the reference tool's where the tool is here."""
     copy_project(root / "ours")
-    export, build = compose(root / "ours", checkpoint, tools.RECIPES[backend], backend)
+    export, build = compose(root / "ours", checkpoint, tools.RECIPES[backend], backend, LARGE)
     for name, key in (("fetch", "local"), ("convert", export), ("quantize", build)):
         stage(root / "ours", name, key)
     packages = {"ours": root / "ours/artifacts/builds" / build}
@@ -56,9 +57,9 @@ def compare(backend: str, packages: dict[str, Path], runs: int, bandwidth: float
     """Medians of each package's speed, their ratio, and what of the bound ours reaches."""
     settings = SLOW if backend == "mlx" else SETTINGS
     found: dict[str, list[dict[str, Any]]] = {who: [] for who in packages}
-    for _ in range(runs):
-        for who, folder in packages.items():
-            found[who].append(measure(backend, folder, settings, {}))
+    for turn in range(runs):
+        for who in sorted(packages, reverse=turn % 2 == 1):
+            found[who].append(measure(backend, packages[who], settings, {}))
     middle = {who: {key: median(one["metrics"][key] for one in all_) for key in SPEEDS} for who, all_ in found.items()}
     read = {who: bytes_per_token(backend, folder) for who, folder in packages.items()}
     bound = 1e9 * bandwidth / read["ours"]
@@ -97,7 +98,10 @@ def main() -> int:
             measured = compare(backend, packages, arguments.runs, bandwidth)
             result["backends"][backend] = {**measured, **({"skipped": missing} if missing else {})}
             sys.stderr.write(f"{backend}: {json.dumps(result['backends'][backend])}\n")
-            result["evaluation"][backend] = shipped(Path(folder) / "shipped", backend)
+            speeds = {"phi-tiny": shipped(Path(folder) / "shipped", backend)}
+            if backend != "mlx":  # a token in a second there
+                speeds[checkpoint.name] = evaluation(Path(folder) / "ours", backend, packages["ours"].name, checkpoint)
+            result["evaluation"][backend] = speeds
         sys.stderr.write(f"{backend} evaluation: {json.dumps(result['evaluation'][backend])}\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     return 0

@@ -103,10 +103,11 @@ def decode(result: dict[str, Any]) -> str:
     header += ["MB read per token", "bound tokens/s", "fraction of it"]
     names = ("evaluate", "forward_passes", "bare_loop")
     quality = [
-        [backend, *(f"{found[f'{name}_tokens_per_s']:,}" for name in names), f"{found['ratio']:.2f}"]
-        for backend, found in result["evaluation"].items()
+        [f"{model} {backend}", *(f"{found[f'{name}_tokens_per_s']:,}" for name in names), f"{found['ratio']:.2f}"]
+        for backend, of in result["evaluation"].items()
+        for model, found in of.items()
     ]
-    second = ["evaluation of phi-tiny int4", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio"]
+    second = ["evaluation", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio"]
     copied = f"Memory is copied at {result['copy_gb_per_s']} GB/s.\n\n"
     return copied + table(header, rows) + "\n" + table(second, quality)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
 from pipeline.checkpoint import read_output_matrix
 from pipeline.files import read_json, write_json
 from pipeline.fresh import ask_runtime
+from pipeline.host import threads
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import WindowSums, per_window, score_window, totals
 from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
@@ -25,6 +28,7 @@ from pipeline.types import JSON, Status
 
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 PROMPT_TOKENS = 32
+CORES_PER_SCORER = 4
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 
 
@@ -111,16 +115,21 @@ def _windows(
     batch: int,
     report: Callable[[int], None],
 ) -> list[WindowSums]:
-    """Sums of every window. One batch is scored while the runtime computes the next: two batches' logits in memory."""
+    """Sums of every window, some scored while the runtime computes the next: two batches' logits in memory.
+
+    The matrix product of a scorer takes one thread: more would contend with the runtime's, which both pay for.
+    """
     hidden = np.load(reference.hidden, mmap_mode="r")
+    scorers = max(1, threads() // CORES_PER_SCORER)
+    waiting: deque[Future[WindowSums]] = deque()
     sums: list[WindowSums] = []
-    waiting: list[Future[WindowSums]] = []
-    with ThreadPoolExecutor(1) as scorer:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(scorers) as pool:
         for first in range(0, len(ids), batch):
             windows = ids[first : first + batch]
             computed = zip(windows, logits(windows), hidden[first : first + batch], strict=True)
-            sums += [scored.result() for scored in waiting]
-            waiting = [scorer.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]
+            while len(waiting) >= max(batch, scorers):
+                sums.append(waiting.popleft().result())
+            waiting += [pool.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]
             report(len(sums))
         sums += [scored.result() for scored in waiting]
     report(len(sums))
