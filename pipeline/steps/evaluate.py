@@ -115,7 +115,8 @@ def _windows(
     batch: int,
     report: Callable[[int], None],
 ) -> list[WindowSums]:
-    """Sums of every window, some scored while the runtime computes the next: two batches' logits in memory.
+    """Sums of every window, some scored while the runtime computes the next: logits of two batches in memory, or of one
+    window for each scorer.
 
     The matrix product of a scorer takes one thread: more would contend with the runtime's, which both pay for.
     """
