@@ -8,7 +8,8 @@ Ours is `convert` and `quantize` as DVC runs them; theirs the command under `com
 the medians of --runs runs, which alternate: below 1 is less time, or less memory.
 
 `streamed` says which way ours went. Where the input form takes more than 0.5 GB, as with every real model, no export
-is written and `quantize` reads the checkpoint; below, an export is written for all builds to share.
+is written and `quantize` reads the checkpoint; below, an export is written for all builds to share. `tensors` says how
+many of both packages have the same bytes: all, or the two did different work.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.contents import tensors  # noqa: E402
 from benchmarks.memory import compose, run, stage  # noqa: E402
 from benchmarks.tools import RECIPES, Tools, add_arguments, commands, package, shown, why_missing  # noqa: E402
 from benchmarks.workspace import copy_project  # noqa: E402
@@ -51,7 +54,9 @@ def ours(backend: str, checkpoint: Path, root: Path) -> tuple[dict[str, float], 
     stage(root, "fetch", "local")
     taken = together([stage(root, "convert", export), stage(root, "quantize", build)])
     manifest = json.loads((root / f"artifacts/exports/{export}/manifest.json").read_text(encoding="utf-8"))
-    return taken, {"streamed": bool(manifest.get("deferred")), "mb": size_mb(root / "artifacts/builds" / build)}
+    folder = root / "artifacts/builds" / build
+    facts = {"mb": size_mb(folder), "tensors": tensors(backend, folder)}
+    return taken, {"streamed": bool(manifest.get("deferred")), **facts}
 
 
 def compare(backend: str, checkpoint: Path, work: Path, runs: int, tools: Tools) -> dict[str, Any]:
@@ -62,6 +67,7 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, tools: Tools)
     results: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     facts: dict[str, Any] = {}
     lines: list[str] = []
+    theirs: Counter[str] = Counter()
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=work) as folder:
             taken, facts = ours(backend, checkpoint, Path(folder))
@@ -75,6 +81,7 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, tools: Tools)
             results["theirs"].append(together([run(command, Path(folder)) for command in other]))
             (Path(folder) / "whole.gguf").unlink(missing_ok=True)
             facts["mb_theirs"] = size_mb(package(backend, Path(folder)))
+            theirs = tensors(backend, package(backend, Path(folder)))
     middle = {who: {key: median(run[key] for run in all_) for key in all_[0]} for who, all_ in results.items()}
     return {
         "recipe": RECIPES[backend],
@@ -83,6 +90,11 @@ def compare(backend: str, checkpoint: Path, work: Path, runs: int, tools: Tools)
         **{who: {key: round(value, 1) for key, value in figures.items()} for who, figures in middle.items()},
         "ratio": {key: round(middle["ours"][key] / middle["theirs"][key], 3) for key in middle["ours"]},
         "package_mb": {"ours": facts["mb"], "theirs": facts["mb_theirs"]},
+        "tensors": {
+            "same": (facts["tensors"] & theirs).total(),
+            "ours": facts["tensors"].total(),
+            "theirs": theirs.total(),
+        },
         "runs": runs,
     }
 

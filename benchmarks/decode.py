@@ -1,7 +1,7 @@
 """Speed of our 4-bit packages: against the reference tool's package, against memory bandwidth, and in evaluation.
 
     python benchmarks/decode.py /data/phi-3.5-mini-4-layers --llama-cpp ~/llama.cpp \
-        --optimum-cli ~/optimum/bin/optimum-cli > benchmarks/results/decode.json
+        --optimum-cli ~/optimum/bin/optimum-cli --into benchmarks/results/decode.json
 
 Ours and theirs (benchmarks/tools.py) are measured in turn, `--runs` times each, in changing order, by the same runtime
 in fresh processes, as users run them. The bound: every weight but the embedding table is read once per token, at the
@@ -68,6 +68,7 @@ def compare(backend: str, packages: dict[str, Path], runs: int, bandwidth: float
         "recipe": tools.RECIPES[backend],
         **middle,
         **({"ratio": {key: round(middle["ours"][key] / middle["theirs"][key], 3) for key in SPEEDS}} if both else {}),
+        "copy_gb_per_s": round(bandwidth, 1),
         "mb_per_token": {who: round(size / 1e6) for who, size in read.items()},
         "bound_tokens_per_s": round(bound, 1),
         "fraction_of_bound": round(middle["ours"]["decode_tokens_per_s"] / bound, 3),
@@ -81,21 +82,19 @@ def compare(backend: str, packages: dict[str, Path], runs: int, bandwidth: float
 def main() -> int:
     parser = argparse.ArgumentParser(description="Speed of our packages.")
     tools.add_arguments(parser)
+    parser.add_argument(
+        "--into", type=Path, required=True, help="the JSON file that each backend's figures are put into"
+    )
     arguments = parser.parse_args()
     checkpoint, where = arguments.checkpoint.resolve(), tools.Tools.of(arguments)
-    bandwidth = copy_bandwidth()
-    result: dict[str, Any] = {
-        "machine": machine_facts(),
-        "checkpoint": checkpoint.name,
-        "copy_gb_per_s": round(bandwidth, 1),
-        "backends": {},
-        "evaluation": {},
-    }
+    same = {"machine": machine_facts(), "checkpoint": checkpoint.name}
+    found = json.loads(arguments.into.read_text(encoding="utf-8")) if arguments.into.is_file() else {}
+    result = found if same.items() <= found.items() else {**same, "backends": {}, "evaluation": {}}
     for backend in arguments.backends:
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder:
             packages = made(backend, checkpoint, Path(folder), where)
             missing = tools.why_missing(backend, where)
-            measured = compare(backend, packages, arguments.runs, bandwidth)
+            measured = compare(backend, packages, arguments.runs, copy_bandwidth())
             result["backends"][backend] = {**measured, **({"skipped": missing} if missing else {})}
             sys.stderr.write(f"{backend}: {json.dumps(result['backends'][backend])}\n")
             speeds = {"phi-tiny": shipped(Path(folder) / "shipped", backend)}
@@ -103,7 +102,7 @@ def main() -> int:
                 speeds[checkpoint.name] = evaluation(Path(folder) / "ours", backend, packages["ours"].name, checkpoint)
             result["evaluation"][backend] = speeds
         sys.stderr.write(f"{backend} evaluation: {json.dumps(result['evaluation'][backend])}\n")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        arguments.into.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

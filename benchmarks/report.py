@@ -64,17 +64,16 @@ def tools(result: dict[str, Any]) -> str:
     rows = []
     for backend, found in result["backends"].items():
         if "skipped" in found:
-            rows.append([f"{backend} {found['recipe']}", f"skipped: {found['skipped']}", *["–"] * 6])
+            rows.append([f"{backend} {found['recipe']}", f"skipped: {found['skipped']}", *["–"] * 7])
             continue
         pairs = [f"{found['ours'][key]:,.0f} / {found['theirs'][key]:,.0f}" for key in found["ratio"]]
         ratios = [f"{ratio:.2f}" for ratio in found["ratio"].values()]
         way = "streamed" if found["streamed"] else "with an export"
         row = [x for pair in zip(pairs, ratios, strict=True) for x in pair]
-        rows.append(
-            [f"{backend} {found['recipe']}, {way}", *row, "{ours:,} / {theirs:,}".format(**found["package_mb"])]
-        )
+        row += ["{ours:,} / {theirs:,}".format(**found["package_mb"]), "{same} of {theirs}".format(**found["tensors"])]
+        rows.append([f"{backend} {found['recipe']}, {way}", *row])
     header = ["conversion", "wall s, ours / theirs", "ratio", "CPU s", "ratio", "peak MB", "ratio"]
-    header.append("package MB")
+    header += ["package MB", "tensors with the same bytes"]
     commands = [
         f"- {backend}: `{' && '.join(found['command'])}`\n"
         for backend, found in result["backends"].items()
@@ -94,13 +93,14 @@ def decode(result: dict[str, Any]) -> str:
         ratios = [f"{found['ratio'][key]:.2f}" if theirs else "–" for key in speeds]
         row = [backend, *(x for pair in zip(pairs, ratios, strict=True) for x in pair)]
         row += [
+            f"{found['copy_gb_per_s']:.1f}",
             f"{found['mb_per_token']['ours']:,}",
             f"{found['bound_tokens_per_s']:,.1f}",
             f"{found['fraction_of_bound']:.2f}",
         ]
         rows.append(row)
     header = ["package", "decode tokens/s, ours / theirs", "ratio", "prefill tokens/s", "ratio"]
-    header += ["MB read per token", "bound tokens/s", "fraction of it"]
+    header += ["GB/s of copies", "MB read per token", "bound tokens/s", "fraction of it"]
     names = ("evaluate", "forward_passes", "bare_loop")
     quality = [
         [f"{model} {backend}", *(f"{found[f'{name}_tokens_per_s']:,}" for name in names), f"{found['ratio']:.2f}"]
@@ -108,8 +108,7 @@ def decode(result: dict[str, Any]) -> str:
         for model, found in of.items()
     ]
     second = ["evaluation", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio"]
-    copied = f"Memory is copied at {result['copy_gb_per_s']} GB/s.\n\n"
-    return copied + table(header, rows) + "\n" + table(second, quality)
+    return table(header, rows) + "\n" + table(second, quality)
 
 
 def scale(results: list[dict[str, Any]]) -> str:

@@ -67,9 +67,13 @@ def why_missing(backend: str, tools: Tools) -> str:
 def commands(backend: str, checkpoint: Path, out: Path, tools: Tools) -> list[list[str]]:
     """The command lines of the tool, one after the other."""
     python = sys.executable
-    if backend == "onnxruntime":
+    if backend == "onnxruntime":  # algo_config stays the default: `rtn` is another algorithm than ours
         tool = [python, "-m", "onnxruntime_genai.models.builder", "-i", str(checkpoint), "-o", str(out)]
-        options = ["block_size=32", "is_symmetric=true", "accuracy_level=4", "algo_config=rtn"]
+        options = [
+            "block_size=32",
+            "is_symmetric=true",
+            "accuracy_level=4",
+        ]
         return [[*tool, "-p", "int4", "-e", "cpu", "-c", str(out / "cache"), "--extra_options", *options]]
     if backend == "openvino":
         tool = [str(tools.optimum_cli), "export", "openvino", "-m", str(checkpoint)]
