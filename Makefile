@@ -44,8 +44,17 @@ lint: install
 test: lint
 	@$(RUN) python -m pytest
 
-test-slow: install
-	@$(RUN) python -m pytest -m slow
+# The sources that llama-cpp-python is built of: llama.cpp's own script is what our GGUF files are held against.
+LLAMACPP_SOURCES := $(VENV)/llama.cpp
+$(LLAMACPP_SOURCES): requirements-llamacpp.lock | $(VENV)/.installed
+	rm -rf $@ $@.part
+	$(RUN) python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-binary llama-cpp-python \
+	  --dest $@.part --requirement requirements-llamacpp.lock
+	tar -xzf $@.part/llama_cpp_python-*.tar.gz -C $@.part
+	mv $@.part/llama_cpp_python-*/vendor/llama.cpp $@ && rm -rf $@.part && touch $@
+
+test-slow: install $(LLAMACPP_SOURCES)
+	@$(RUN) LLAMA_CPP_ROOT=$(abspath $(LLAMACPP_SOURCES)) python -m pytest -m slow
 
 lock:
 	$(RUN) uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-package torch --no-emit-package pip --quiet --output-file requirements.lock

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pipeline import layout
 from pipeline.errors import PipelineError
 from pipeline.files import disk_error, write_json
+from pipeline.hidden import hide
 from pipeline.params import entry, read_params
 from pipeline.types import JSON, Status
 
@@ -42,7 +43,7 @@ def setup() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # OpenVINO's converter reports its use unless this package is missing; it knows no other switch.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not importable
+    hide("openvino_telemetry")
 
 
 def run_stage(stage: str, key: str, work: Callable[[], str | None]) -> int:

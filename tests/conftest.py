@@ -18,9 +18,11 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """The smoke suite on a one-layer random model after a whole `dvc repro`. Copy it before changing it."""
-    shared = tmp_path_factory.getbasetemp().parent  # of all of pytest-xdist's workers: one of them runs it
+    own = tmp_path_factory.getbasetemp()
+    # pytest-xdist's workers share one, which one of them runs. Without workers, the folder above is of all sessions.
+    shared = own if worker_id == "master" else own.parent
     made = Project(shared / "finished")
     with FileLock(shared / "finished.lock"):
         if not (shared / "finished.done").exists():

@@ -2,10 +2,11 @@
 
 import sys
 
+from pipeline.hidden import hide
 from pipeline.runtime import main
 from pipeline.steps.evaluate import evaluate
 
 if __name__ == "__main__":
     # Evaluation is the runtime's alone. mlx-lm imports transformers, which would import torch wherever it is installed.
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: not importable
+    hide("torch")
     sys.exit(main("evaluate", "builds", evaluate))

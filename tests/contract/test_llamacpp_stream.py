@@ -15,7 +15,7 @@ from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.backends.llamacpp.quantize import file_type
 from pipeline.errors import ArtifactError, QualityError, ToolError
 from pipeline.types import Checkpoint, Family, QuantizationStats, Recipe
-from tests.contract.test_llamacpp import LONGROPE, checkpoint_in
+from tests.support.gguf_files import LONGROPE, checkpoint_in
 from tests.support.tiny import tensors_of, tiny_config, write_checkpoint
 
 EIGHT_LAYERS = {"num_hidden_layers": 8, "hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}

@@ -1,30 +1,25 @@
-"""OpenVINO keeps the contract, and its IR holds what the recipes say."""
+"""OpenVINO keeps the contract; its IR is the checkpoint's, and runs as people run it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.backends.base import Calibration, RuntimeRequest
+from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.openvino.backend import OpenVinoBackend
-from pipeline.errors import ArtifactError, ConfigError, ToolError
+from pipeline.errors import ArtifactError, ToolError
 from pipeline.fresh import ask_runtime
 from pipeline.metrics.decode import check_decode
-from pipeline.recipes import parse_recipe
-from pipeline.runtime import setup
 from pipeline.tokenizer import PROBES, encode, load_tokenizer
-from pipeline.types import Checkpoint, Family, Recipe
+from pipeline.types import Checkpoint
 from tests.contract.contract import BackendContract, Workshop, reference_of
+from tests.support.openvino_files import constants, converted
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
-
-INT4 = {"mode": "int4_sym", "group_size": 128, "ratio": 1.0}
 
 
 class TestOpenVino(BackendContract):
@@ -44,67 +39,6 @@ class TestOpenVino(BackendContract):
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of a one-layer random model."""
     return converted(tmp_path_factory.mktemp("openvino"))
-
-
-def converted(root: Path, **changes: Any) -> Path:
-    setup()
-    folder = write_checkpoint(root / "model", **changes)
-    out = root / "export"
-    out.mkdir()
-    OpenVinoBackend().convert(Checkpoint("tiny", folder, folder, tiny_config(**changes)), {"precision": "fp32"}, out)
-    return out
-
-
-def build(export: Path, out: Path, calibration: Calibration | None = None, **settings: Any) -> Any:
-    out.mkdir(exist_ok=True)
-    recipe = Recipe("test", Family.INT4, "nncf", "fp32", settings)
-    return OpenVinoBackend().quantize(export, recipe, calibration, out, lambda *_: None)
-
-
-def constants(folder: Path) -> Counter[str]:
-    """How many matrices the IR holds in each element type."""
-    import openvino
-
-    model = openvino.Core().read_model(folder / "openvino_model.xml")
-    found = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
-    return Counter(
-        node.get_element_type().get_type_name()
-        for node in found
-        if np.prod(list(node.get_output_shape(0))) >= 256 * 256
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected", "kept"),
-    [
-        # embedding and lm_head at 8 bits unless all layers are asked for; qkv, o, gate_up and down at 4
-        ({"mode": "int8_asym"}, {"u8": 6}, 8),
-        ({"mode": "int8_sym"}, {"i8": 6}, 8),
-        (INT4, {"i4": 4, "u8": 2}, 8),
-        ({**INT4, "mode": "int4_asym"}, {"u4": 4, "u8": 2}, 8),
-        ({**INT4, "all_layers": True}, {"i4": 6}, 4),
-        ({**INT4, "ratio": 0.6}, {"i4": 2, "u8": 4}, 8),
-        ({**INT4, "mode": "nf4"}, {"nf4": 4, "u8": 2}, 8),
-    ],
-)
-def test_the_ir_has_as_many_matrices_of_each_type_as_the_recipe_says(
-    export: Path, tmp_path: Path, settings: dict[str, Any], expected: dict[str, int], kept: int
-) -> None:
-    stats = build(export, tmp_path / "out", **settings)
-    assert constants(tmp_path / "out") == expected
-    assert stats.operators == 6 and stats.kept == {"embedding": kept, "lm_head": kept}
-
-
-def test_bits_per_weight_follow_from_the_storage(export: Path, tmp_path: Path) -> None:
-    stats = build(export, tmp_path / "out", mode="int8_sym")
-    config = tiny_config()
-    vocab, hidden, inner = config["vocab_size"], config["hidden_size"], config["intermediate_size"]
-    head = hidden // config["num_attention_heads"]
-    qkv = head * (config["num_attention_heads"] + 2 * config["num_key_value_heads"])
-    rows = 2 * vocab + qkv + hidden + 2 * inner + hidden  # one scale of 16 bits each
-    matrices = 2 * vocab * hidden + hidden * qkv + hidden * hidden + 3 * hidden * inner
-    expected = (8 * matrices + 16 * rows + 32 * 3 * hidden) / (matrices + 3 * hidden)
-    assert stats.bits_per_weight == pytest.approx(expected, abs=2e-3)
 
 
 def test_tied_embeddings_are_stored_once(tmp_path: Path) -> None:
@@ -152,32 +86,6 @@ def test_its_tokenizer_and_detokenizer_are_the_checkpoints(export: Path) -> None
         assert theirs.encode(text).input_ids.data[0].tolist() == encode(ours, text)
     assert theirs.decode(encode(ours, PROBES[0])) == PROBES[0]
     assert theirs.apply_chat_template([{"role": "user", "content": "Who are you?"}], True) == chat
-
-
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        ({"mode": "int8_asym", "group_size": 128}, "mode int8_asym takes no 'group_size'"),
-        ({"mode": "int8_sym", "gptq": True}, "mode int8_sym takes no 'gptq'"),
-        ({"mode": "mxfp4", "group_size": 64}, "mode mxfp4 has group_size 32"),
-        ({"mode": "int3_sym"}, "is none of"),
-        ({**INT4, "ratio": 1.5}, "not between 0 and 1"),
-    ],
-)
-def test_a_recipe_that_nncf_would_refuse_is_refused_while_planning(raw: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_recipe("test", Family.INT4, {"method": "nncf", "form": "fp32", **raw}, "here")
-
-
-def test_a_recipe_that_calibrates_needs_data(export: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs calibration data"):
-        build(export, tmp_path / "out", **INT4, gptq=True)
-
-
-def test_what_nncf_refuses_is_one_line_with_its_words(export: Path, tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="NNCF failed: .*96") as caught:
-        build(export, tmp_path / "out", **{**INT4, "group_size": 96})
-    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "no xml"])

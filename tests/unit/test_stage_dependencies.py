@@ -22,6 +22,7 @@ NEUTRAL = {
     "pipeline.files",
     "pipeline.host",
     "pipeline.inputs",
+    "pipeline.hidden",
     "pipeline.layout",
     "pipeline.metrics",
     "pipeline.outcome",

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.hidden import hide
+
 
 def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
     """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
@@ -46,7 +48,7 @@ def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     # mlx-lm takes its tokenizer from transformers, which imports torch wherever it is installed
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: not importable
+    hide("torch")
     try:
         result = answer(sys.argv[1], json.load(sys.stdin))
     except Exception as error:  # the parent shows the last line

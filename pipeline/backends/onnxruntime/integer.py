@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration
+from pipeline.backends.onnxruntime.calibration import reader
 from pipeline.backends.onnxruntime.files import MODEL
 from pipeline.errors import ConfigError
 
@@ -60,8 +61,6 @@ def _only_8_bits(settings: Mapping[str, Any]) -> None:
 
 
 def _reader(export: Path, calibration: Calibration) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
     from pipeline.backends.onnxruntime.session import OnnxSession
 
     session = OnnxSession(export)
@@ -73,11 +72,4 @@ def _reader(export: Path, calibration: Calibration) -> Any:
             yield session.feed(first)
             yield session.feed(second, session.past_after(first))
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
-        def __init__(self) -> None:
-            self._feeds = feeds()
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._feeds, None)
-
-    return Reader()
+    return reader(feeds())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Calibration
+from pipeline.backends.onnxruntime.calibration import reader
 from pipeline.backends.onnxruntime.external import save_sharing_weights
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
 from pipeline.backends.onnxruntime.static_session import StaticDecoder
@@ -84,8 +85,6 @@ def _configuration(path: Path, settings: Mapping[str, Any], activation: Any) -> 
 
 
 def _reader(export: Path, calibration: Calibration) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
     decoder = StaticDecoder(export, threads())
 
     def feeds() -> Iterator[dict[str, Any]]:
@@ -96,11 +95,4 @@ def _reader(export: Path, calibration: Calibration) -> Any:
             for at in range(0, len(ids) - size + 1, size):
                 yield from (feed for feed, _ in decoder.steps(ids[at : at + size]))
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
-        def __init__(self) -> None:
-            self._feeds = feeds()
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._feeds, None)
-
-    return Reader()
+    return reader(feeds())
