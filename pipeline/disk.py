@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.dimensions import Dimensions
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+SLACK = 1.01  # of weights as they are: the graph and the tokenizer beside them
 MARGIN = 1.15  # of a build: fp32 scales, and layers that recipes keep at more bits
 EMBEDDING = 0.04  # of the parameters, as long as no tensor was seen: 0.01 to 0.16 in the Phi family
 
@@ -29,7 +30,7 @@ def export_size(parameters: int, form: JSON) -> int:
 def build_size(parameters: int, family: str, embedding: int) -> int:
     """Bytes of a build, on the upper side. `embedding` is how many of the parameters may stay in fp32."""
     if family in BYTES:
-        return parameters * BYTES[family]
+        return int(SLACK * parameters * BYTES[family])
     return int(MARGIN * (parameters * BITS[family] / 8 + embedding * BYTES["fp32"]))
 
 

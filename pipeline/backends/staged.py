@@ -8,6 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends.base import Backend, Calibration, Progress
+from pipeline.checkpoint import parameters, read_headers
+from pipeline.disk import export_size
+from pipeline.files import require_space
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 
@@ -20,7 +23,11 @@ def through_export(
     out: Path,
     progress: Progress,
 ) -> QuantizationStats:
-    """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere."""
+    """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere.
+
+    Raises ArtifactError where the disk has no room for it.
+    """
+    require_space(out, export_size(parameters(read_headers(checkpoint.weights)), form))
     with TemporaryDirectory(dir=out, prefix="export-") as export:
         backend.convert(checkpoint, form, Path(export))
         return backend.quantize(Path(export), recipe, calibration, out, progress)

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import disk, files
+from pipeline.backends.llamacpp.backend import LlamaCppBackend
+from pipeline.backends.staged import through_export
 from pipeline.dimensions import Dimensions
 from pipeline.errors import ArtifactError
+from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.tiny import tiny_config, write_checkpoint
 
 GB = 10**9
 MINI = Dimensions("Phi3ForCausalLM", 3072, 8192, 131072, 3_821_079_552)
@@ -41,11 +45,11 @@ def test_a_package_needs_one_copy_or_nothing(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("family", "measured"),  # bytes at Phi-3.5-mini's size, the largest of the backends (docs/performance.md)
-    [("int4", 2_823_000_000), ("int8", 4_635_000_000), ("fp16", 7_642_000_000)],
+    [("int4", 2_823_000_000), ("int8", 4_635_000_000), ("fp16", 7_669_000_000)],
 )
 def test_an_estimate_is_above_what_a_build_takes_and_not_far(family: str, measured: int) -> None:
     estimate = disk.build_size(MINI.parameters, family, 32064 * 3072)
-    assert measured <= estimate + 2_000_000 and estimate < 1.2 * measured
+    assert measured <= estimate < 1.2 * measured
 
 
 def test_a_plan_counts_builds_packages_and_dvcs_copies_and_no_large_export() -> None:
@@ -55,7 +59,7 @@ def test_a_plan_counts_builds_packages_and_dvcs_copies_and_no_large_export() -> 
         "builds": {"b": {"model": "m", "quantize": {"family": "fp16"}}},
         "cells": {"c": {"build": "b"}, "d": {"build": "b"}},
     }
-    build = 2 * MINI.parameters
+    build = disk.build_size(MINI.parameters, "fp16", 0)
     assert disk.plan_size(plan, {"m": MINI}, 2e9, kept=1) == build  # packages share the build's blocks
     assert disk.plan_size(plan, {"m": MINI}, 2e9, kept=2) == 2 * build + 2 * build
     assert disk.plan_size(plan, {"m": MINI}, 1e12, kept=2) == 4 * build + 2 * 4 * MINI.parameters
@@ -88,3 +92,15 @@ def test_a_refused_reflink_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(files, "FICLONE", 0)  # no such request
     monkeypatch.setattr(files.sys, "platform", "linux")
     assert not files.has_reflinks(tmp_path) and list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_a_method_needs_for_a_while_is_asked_for_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, recipe = write_checkpoint(tmp_path / "model"), Recipe("test", Family.INT4, "gguf", "fp32", {"type": "Q4_0"})
+    checkpoint = Checkpoint("tiny", folder, folder, tiny_config())
+    (tmp_path / "out").mkdir()
+    with_free(monkeypatch, 1000, reflinks=True)
+    with pytest.raises(ArtifactError, match="are free"):
+        through_export(LlamaCppBackend(), checkpoint, {"type": "F16"}, recipe, None, tmp_path / "out", lambda *_: None)
+    assert not list((tmp_path / "out").iterdir())
