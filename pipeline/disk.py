@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.files import has_reflinks, require_space
 from pipeline.types import BITS, JSON
@@ -22,7 +22,7 @@ MARGIN = 1.15  # of a build: fp32 scales, and layers that recipes keep at more b
 EMBEDDING = 0.04  # of the parameters, as long as no tensor was seen: 0.01 to 0.16 in the Phi family
 
 
-def export_size(parameters: int, form: JSON) -> int:
+def export_size(parameters: int, form: Mapping[str, Any]) -> int:
     """Bytes of a checkpoint in a backend's input form; one without a `precision` counts as fp32."""
     return parameters * BYTES.get(str(form.get("precision")), 4)
 
