@@ -35,26 +35,31 @@ def build(source: str, out: str, form: Mapping[str, Any], save: Save | None) -> 
 
 @contextlib.contextmanager
 def _patched(save: Save | None) -> Iterator[None]:
-    """The builder with another way to save, and without the copies it makes of query, key and value.
+    """The builder with another way to save, without git, and without the copies it makes of query, key and value.
 
-    It splits Phi-3's packed projection and joins the parts again; of parts that lie side by side the whole is a view.
+    It stamps the head of the git repository it is installed in, if any, into the graph: our own, where the environment
+    lies in the checkout. It splits Phi-3's packed projection and joins the parts again; of parts that lie side by side
+    the whole is a view.
     """
     from onnxruntime_genai.models import builder
 
     base: Any = next(kind for kind in builder.Phi3MiniModel.__mro__ if kind.__name__ == "Model")
-    own_save, own_pack = base.save_model, base.make_packed_matmul_float_class
+    own_pack = base.make_packed_matmul_float_class
+    own = {name: base.__dict__[name] for name in ("save_model", "make_packed_matmul_float_class", "get_genai_commit")}
 
     def pack(self: Any, q: Any, k: Any, v: Any, **more: Any) -> Any:
         whole = _adjacent([q.weight, k.weight, v.weight])
         return own_pack(self, q, k, v, **more) if whole is None else SimpleNamespace(weight=whole)
 
     base.make_packed_matmul_float_class = pack
+    base.get_genai_commit = classmethod(lambda cls: None)
     if save is not None:
         base.save_model = _saving(base, save)
     try:
         yield
     finally:
-        base.save_model, base.make_packed_matmul_float_class = own_save, own_pack
+        for name, value in own.items():
+            setattr(base, name, value)
 
 
 def _saving(base: Any, save: Save) -> Callable[[Any, str], None]:
