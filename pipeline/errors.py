@@ -55,6 +55,12 @@ class QualityError(PipelineError):
     """A build runs, but what it produces is wrong."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type's name where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when something is near, else the list of what is known."""
     options = sorted(known)

@@ -28,17 +28,21 @@ def ask_runtime(backend: str, package: Path, request: RuntimeRequest) -> Answer:
     from pipeline.metrics.memory import TreeWatch
 
     command = [sys.executable, "-m", f"pipeline.backends.{backend}.runtime", str(package)]
-    pipe = subprocess.PIPE
+    pipe, where = subprocess.PIPE, f"{backend} runtime on {package}"
     with (
         subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8") as child,
         TreeWatch(child.pid) as watch,
     ):
         try:
             out, errors = child.communicate(json.dumps(request.to_json()), timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise ToolError(
+                f"no answer in {TIMEOUT_S:g} s", where=where, hint="stop other programs, or take a smaller model"
+            ) from None
         except BaseException:
             child.kill()
             raise
-    where = f"{backend} runtime on {package}"
     if child.returncode:
         lines = [line for line in (errors or out).strip().splitlines() if line.strip()]
         ended = f"ended by signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"

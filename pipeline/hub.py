@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, first_line
 from pipeline.files import copy_file
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,8 @@ def download(repo: str, revision: str, out: Path, code: bool = False) -> str:
             hint="check the id, or: hf auth login",
         ) from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, HTTPError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"the hub cannot be reached or refused: {lines[0]}",
+            f"the hub cannot be reached or refused: {first_line(error)}",
             where=where,
             hint="check the network, or take a local folder: 'model=[local]' model.local.path=DIR",
         ) from None

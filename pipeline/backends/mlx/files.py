@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArtifactError, ToolError
+from pipeline.errors import ArtifactError, ToolError, first_line
 from pipeline.files import copy_file, write_json
 
 SIDE_FILES = (
@@ -29,7 +29,7 @@ def import_mlx() -> Any:
         import mlx.core as mx
     except ImportError as error:
         raise ToolError(
-            f"mlx cannot start here: {str(error).splitlines()[0]}",
+            f"mlx cannot start here: {first_line(error)}",
             where="backend mlx",
             hint="on Linux it needs its CPU back end: run make install (or: pip install mlx-cpu)",
         ) from None
@@ -44,8 +44,7 @@ def load_folder(folder: Path) -> tuple[Any, dict[str, Any]]:
     try:
         model, config = load_model(folder, lazy=True)
     except Exception as error:  # mlx and mlx-lm raise what they like
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ArtifactError(f"mlx-lm cannot load it: {lines[0]}", where=str(folder)) from error
+        raise ArtifactError(f"mlx-lm cannot load it: {first_line(error)}", where=str(folder)) from error
     return model, config
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import first_line
 from pipeline.hidden import hide
 
 
@@ -52,8 +53,7 @@ def main() -> int:
     try:
         result = answer(sys.argv[1], json.load(sys.stdin))
     except Exception as error:  # the parent shows the last line
-        lines = str(error).strip().splitlines() or ["no message"]
-        sys.stderr.write(f"{type(error).__name__}: {lines[0]}\n")
+        sys.stderr.write(f"{type(error).__name__}: {first_line(error)}\n")
         return 1
     sys.stdout.write(json.dumps(result) + "\n")
     return 0

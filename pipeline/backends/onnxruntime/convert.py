@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.backends.onnxruntime.builder import Save, build
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
-from pipeline.errors import PipelineError, ToolError
+from pipeline.errors import PipelineError, ToolError, first_line
 from pipeline.loading import joined
 from pipeline.types import Checkpoint
 
@@ -28,7 +28,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path, save: Sa
             raise
         except Exception as error:  # the builder raises whatever its libraries raise
             raise ToolError(
-                f"the model builder failed: {type(error).__name__}: {_first_line(error)}",
+                f"the model builder failed: {type(error).__name__}: {first_line(error)}",
                 where=f"onnxruntime {checkpoint.model}",
                 hint="PHI_DEPLOY_LOG=DEBUG shows all that it said",
             ) from error
@@ -51,8 +51,3 @@ def _write_config(checkpoint: Checkpoint, out: Path) -> None:
         config["model"]["context_length"] = window
         config["search"]["max_length"] = min(config["search"]["max_length"], window)
     path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"

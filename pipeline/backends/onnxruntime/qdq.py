@@ -12,7 +12,7 @@ from pipeline.backends.onnxruntime.calibration import reader
 from pipeline.backends.onnxruntime.external import save_sharing_weights
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
 from pipeline.backends.onnxruntime.static_session import StaticDecoder
-from pipeline.errors import ConfigError, ToolError
+from pipeline.errors import ConfigError, ToolError, first_line
 from pipeline.files import copy_file
 from pipeline.host import threads
 
@@ -49,8 +49,9 @@ def quantize(export: Path, out: Path, settings: Mapping[str, Any], calibration: 
                     extra_options=config.extra_options,
                 )
             except Exception as error:  # the quantizer raises its own and Python's types
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise ToolError(f"ONNX Runtime's quantizer failed: {lines[0]}", where=str(export / name)) from error
+                raise ToolError(
+                    f"ONNX Runtime's quantizer failed: {first_line(error)}", where=str(export / name)
+                ) from error
             save_sharing_weights(onnx.load(target), out / name, first=name == PROMPT)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.onnxruntime.files import STATIC
+from pipeline.errors import first_line
 
 
 def load(package: str, threads: int, device: str) -> Any:
@@ -92,7 +93,7 @@ def main() -> int:
     try:
         result = answer(sys.argv[1], json.load(sys.stdin))
     except Exception as error:  # the parent shows the last line
-        sys.stderr.write(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}\n")
+        sys.stderr.write(f"{type(error).__name__}: {first_line(error)}\n")
         return 1
     sys.stdout.write(json.dumps(result) + "\n")
     return 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, first_line
 from pipeline.host import threads
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -34,9 +34,7 @@ class OnnxSession:
                 str(folder / MODEL), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # pybind's own exception types
-            raise ArtifactError(
-                f"ONNX Runtime cannot load it: {str(error).splitlines()[0]}", where=str(folder)
-            ) from error
+            raise ArtifactError(f"ONNX Runtime cannot load it: {first_line(error)}", where=str(folder)) from error
         decoder = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]["decoder"]
         self._head_size = int(decoder["head_size"])
         self._inputs = self._session.get_inputs()

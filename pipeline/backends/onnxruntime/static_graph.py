@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.backends.onnxruntime.external import save_sharing_weights
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN, copy_side_files
-from pipeline.errors import ToolError
+from pipeline.errors import ToolError, first_line
 from pipeline.loading import load_model
 from pipeline.types import Checkpoint
 
@@ -138,8 +138,7 @@ def _trace(decoder: Any, facts: Mapping[str, Any], length: int, path: Path, wher
                 output_names=["logits", *(f"present.{name}" for name in names)],
             )
     except Exception as error:  # the exporter's own types, and torch's
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ToolError(f"torch.onnx.export failed: {lines[0]}", where=where) from error
+        raise ToolError(f"torch.onnx.export failed: {first_line(error)}", where=where) from error
 
 
 def _simplified(path: Path) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
-from pipeline.errors import ArtifactError, DataError
+from pipeline.errors import ArtifactError, DataError, first_line
 
 
 class StaticDecoder:
@@ -109,4 +109,4 @@ def _session(path: Path, threads: int, providers: list[Any]) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # pybind's own exception types
-        raise ArtifactError(f"ONNX Runtime cannot load it: {str(error).splitlines()[0]}", where=str(path)) from error
+        raise ArtifactError(f"ONNX Runtime cannot load it: {first_line(error)}", where=str(path)) from error

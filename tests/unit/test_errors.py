@@ -1,0 +1,56 @@
+"""What other people's errors become: one line, never an error of ours about theirs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import fresh
+from pipeline.backends.base import RuntimeRequest
+from pipeline.errors import ToolError, first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError(""), "ValueError"),
+        (RuntimeError("\n \n"), "RuntimeError"),
+        (KeyError(), "KeyError"),
+        (OSError("\n  indented\nmore"), "indented"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:
+    assert first_line(error) == line
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "llamacpp", "mlx"])
+def test_a_runtime_that_fails_without_a_word_is_named(
+    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from importlib import import_module
+
+    runtime = import_module(f"pipeline.backends.{backend}.runtime")
+
+    def wordless(*_: object) -> None:
+        raise RuntimeError("")
+
+    monkeypatch.setattr(runtime, "answer", wordless)
+    monkeypatch.setattr(runtime, "hide", lambda _: None, raising=False)  # MLX's process has no torch; this one may
+    monkeypatch.setattr(sys, "argv", ["runtime", "package"])
+    monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115, PTH123
+    monkeypatch.setattr(runtime.json, "load", lambda _: {})
+    assert runtime.main() == 1
+    assert capsys.readouterr().err.strip().startswith("RuntimeError")
+
+
+def test_a_runtime_that_hangs_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(fresh.sys, "executable", str(hanging))
+    monkeypatch.setattr(fresh, "TIMEOUT_S", 0.3)
+    with pytest.raises(ToolError, match=r"mlx runtime on .*: no answer in 0\.3 s"):
+        fresh.ask_runtime("mlx", tmp_path, RuntimeRequest("generate", [[1]], 1))
