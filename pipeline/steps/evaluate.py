@@ -127,7 +127,7 @@ def _windows(
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(scorers) as pool:
         for first in range(0, len(ids), batch):
             windows = ids[first : first + batch]
-            computed = zip(windows, logits(windows), hidden[first : first + batch], strict=True)
+            computed = zip(windows, logits(windows), hidden[first : first + len(windows)], strict=True)
             while len(waiting) >= max(batch, scorers):
                 sums.append(waiting.popleft().result())
             waiting += [pool.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]

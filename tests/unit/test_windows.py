@@ -44,6 +44,15 @@ def test_sums_are_those_of_each_window_in_order(
     assert reported == sorted(reported) and reported[-1] == COUNT
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_any_number_of_windows_in_any_batch_gives_the_same_sums(reference: Reference, count: int, batch: int) -> None:
+    """Fewer windows than a batch, a rest behind one, and fewer than the reference has states of."""
+    found = _windows(IDS[:count], reference, logits, batch, lambda _: None)
+    rows = zip(IDS[:count], logits(IDS[:count]), HIDDEN[:count], strict=True)
+    assert found == [score_window(ids, ours, hidden, HEAD) for ids, ours, hidden in rows]
+
+
 def test_numpy_keeps_to_one_thread_while_the_runtime_computes(reference: Reference) -> None:
     seen: set[int] = set()
 
