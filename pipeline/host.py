@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -28,6 +30,13 @@ DEVICES = {
     "iot-arm64": "a 64-bit Arm board on Linux",
 }
 INTEL = "0x8086"  # PCI vendor
+# features that choose kernels, in the words of Linux's /proc/cpuinfo: x86-64's, then Arm's (asimd is NEON)
+INSTRUCTIONS = (
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx_vnni_int8", "avx512f", "avx512bw", "avx512_vnni"),
+    *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "avx10_1"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "svei8mm", "sme", "sme2"),
+)
+DARWIN = {"dotprod": "asimddp", "fp16": "asimdhp", "advsimd": "asimd"}  # Apple's words for Linux's
 REFERENCE_TOOLS = ("torch", "transformers", "tokenizers", "numpy")
 
 
@@ -63,11 +72,12 @@ def tool_facts(requires: Mapping[str, str], install: str = "make install") -> JS
 
 
 def machine_facts() -> JSON:
-    """CPU, cores, memory (GiB, rounded), system and accelerators: stable between runs on one machine."""
+    """CPU, its instructions, cores, memory (GiB, rounded), system and accelerators: stable between runs on one machine."""
     return {
         "system": platform.system(),
         "arch": platform.machine(),
         "cpu": _cpu_name(),
+        "instructions": _instructions(),
         "cores": os.cpu_count() or 1,
         "memory_gib": _memory_gib(),
         "accelerators": _accelerators(),
@@ -94,6 +104,35 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    """Which of INSTRUCTIONS this CPU has: kernels differ by them in speed, and in the last digits."""
+    named = _cpu_flags()
+    return sorted({name for name in INSTRUCTIONS if name in named})
+
+
+def _cpu_flags() -> set[str]:
+    """The CPU's features in Linux's words; none on a system that does not tell."""
+    if platform.system() == "Darwin":
+        return _darwin_flags()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {word for line in lines if line.lower().startswith(("flags", "features")) for word in line.split()}
+
+
+def _darwin_flags() -> set[str]:
+    """The same by sysctl: `hw.optional.arm.FEAT_I8MM: 1`, `machdep.cpu.leaf7_features: AVX2 …`."""
+    command = ["/usr/sbin/sysctl", "hw.optional", "machdep.cpu"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.lower()  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    arm = {DARWIN.get(name, name) for name in re.findall(r"hw\.optional\.arm\.feat_(\w+): 1", said)}
+    intel = {word for line in re.findall(r"machdep\.cpu\.\w*features: (.*)", said) for word in line.split()}
+    return arm | intel
 
 
 def _memory_gib() -> int:
