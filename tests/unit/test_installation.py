@@ -1,0 +1,75 @@
+"""What the project imports is what it declares, and what it installs is all of it."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import ROOT
+
+FOLDERS = ("pipeline", "stages")
+APART = {"llama_cpp"}  # compiled, with a lock file of its own: requirements-llamacpp.lock
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def imported() -> dict[str, str]:
+    """Top-level module → a file that imports it, of all that is neither ours nor Python's."""
+    found: dict[str, str] = {}
+    for path in (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.append(str(node.module))
+            for name in names:
+                found.setdefault(name.partition(".")[0], path.relative_to(ROOT).as_posix())
+    return {name: file for name, file in found.items() if name not in sys.stdlib_module_names and name not in FOLDERS}
+
+
+def test_every_imported_package_is_declared_outside_the_extra_for_development() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
+    lines = [line for group in (project["dependencies"], *extras) for line in group]
+    declared = {normal(line.partition(";")[0].split("=")[0].split("<")[0].split(">")[0].strip()) for line in lines}
+    owners = metadata.packages_distributions()
+    missing = {
+        name: file
+        for name, file in imported().items()
+        if name not in APART and not {normal(owner) for owner in owners.get(name, [])} & declared
+    }
+    assert not missing
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from a copy of what git would have."""
+    root = tmp_path_factory.mktemp("source")
+    for name in ("pipeline", "stages"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, root / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "out", "."]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (made,) = (root / "out").glob("*.whl")
+    return made
+
+
+def test_a_wheel_holds_every_module_and_runs(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("pipeline/")}
+        archive.extractall(tmp_path)
+    files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in (".py", ".json"))
+    assert held == {path.relative_to(ROOT).as_posix() for path in files}
+    done = subprocess.run([sys.executable, "-m", "pipeline", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "recommend" in done.stdout, done.stderr
