@@ -18,7 +18,7 @@ from pipeline.dimensions import Dimensions, dimensions
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.gates import check_gates
 from pipeline.licenses import check_license
-from pipeline.recipes import needs_calibration
+from pipeline.recipes import draws, needs_calibration
 from pipeline.rules import Combination, why_excluded
 from pipeline.types import JSON, Family, Recipe
 
@@ -144,7 +144,7 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
         },
     )
     plan["builds"].setdefault(build, _build(c, recipe, form, export, weights, config))
-    plan["cells"][cell] = _cell(c, recipe, build, config)
+    plan["cells"][cell] = _cell(c, build, plan["builds"][build], config)
 
 
 def _form(c: Combination, form: str) -> JSON:
@@ -168,7 +168,6 @@ def _model(name: str, config: Mapping[str, Any]) -> JSON:
             **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
             "decode_prompts": evaluate["decode_prompts"],
             "trust_remote_code": model["trust_remote_code"],
-            "seed": config["seed"],
         },
     }
 
@@ -180,8 +179,7 @@ def _build(c: Combination, recipe: Recipe, form: str, export: str, weights: str,
         "recipe": recipe.name,
         "method": recipe.method,
         "form": form,
-        "settings": dict(recipe.settings),
-        "seed": config["seed"],
+        "settings": {**recipe.settings, **({"seed": config["seed"]} if draws(recipe) else {})},
     }
     calibration = layout.model(c.model).as_posix()  # a dependency that is there anyway
     if needs_calibration(recipe):
@@ -209,8 +207,8 @@ def _share(c: Combination, evaluate: Mapping[str, Any]) -> JSON:
     return {"windows": evaluate["slow_tokens"] // evaluate["window"], "questions": evaluate["slow_questions"]}
 
 
-def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any]) -> JSON:
-    model = config["model"][c.model]
+def _cell(c: Combination, build: str, built: JSON, config: Mapping[str, Any]) -> JSON:
+    model, recipe = config["model"][c.model], built["quantize"]
     return {
         "model": c.model,
         "backend": c.backend,
@@ -218,11 +216,15 @@ def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any])
         "package": {
             "precision": c.precision,
             "family": str(c.family),
-            "recipe": recipe.name,
+            "recipe": recipe["recipe"],
+            "method": recipe["method"],
+            "settings": recipe["settings"],
             "shown": _shown(c, recipe),
             "target": c.target,
+            "device": c.target_conf["device"],
             "license": model["license"],
             "source": model["repo"] or Path(model["path"]).name,
+            "weights": built["weights"],
             "options": dict(c.target_conf["package"].get(c.backend, {})),
             "run": c.target_conf["run"],
         },
@@ -231,10 +233,10 @@ def _cell(c: Combination, recipe: Recipe, build: str, config: Mapping[str, Any])
     }
 
 
-def _shown(c: Combination, recipe: Recipe) -> str:
+def _shown(c: Combination, recipe: JSON) -> str:
     """What people call the precision: Q4_K_M where GGUF has such a name."""
-    kind = recipe.settings.get("type")
+    kind = recipe["settings"].get("type")
     if not kind:
         return c.precision
-    name = f"{kind} imatrix" if recipe.settings.get("imatrix") else str(kind)
-    return f"{c.precision} {name}" if recipe.name == "default" else name
+    name = f"{kind} imatrix" if recipe["settings"].get("imatrix") else str(kind)
+    return f"{c.precision} {name}" if recipe["recipe"] == "default" else name

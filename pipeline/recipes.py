@@ -170,6 +170,11 @@ def _of_the_mode(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def draws(recipe: Recipe) -> bool:
+    """Whether the recipe draws random numbers (and so depends on `seed`): DWQ shuffles its samples."""
+    return bool(recipe.settings.get("dwq"))
+
+
 def needs_calibration(recipe: Recipe) -> bool:
     """Whether the recipe reads the calibration split (and so depends on it)."""
     settings = dict(recipe.settings)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.backends.base import Calibration
-from pipeline.errors import ConfigError, ToolError
-from pipeline.recipes import DATA_AWARE, GROUPED, WEIGHT_ERROR
+from pipeline.errors import ConfigError, ToolError, first_line
 
+GROUPED = ("int4_sym", "int4_asym", "nf4", "mxfp4")  # modes that take a group size and a ratio
 # Words that NNCF takes under the same name.
 SWITCHES = ("awq", "scale_estimation", "gptq", "lora_correction")
 
@@ -25,12 +25,11 @@ def compress_weights(
     options: dict[str, Any] = {word: True for word in SWITCHES if settings.get(word)}
     if settings["mode"] in GROUPED:
         options |= {"group_size": settings.get("group_size", -1), "ratio": float(settings.get("ratio", 1.0))}
-    metric = settings.get("sensitivity_metric", WEIGHT_ERROR)
-    if metric != WEIGHT_ERROR:
-        options["sensitivity_metric"] = nncf.SensitivityMetric(metric)
+    if settings.get("sensitivity_metric"):
+        options["sensitivity_metric"] = nncf.SensitivityMetric(settings["sensitivity_metric"])
     if settings.get("all_layers"):
         options["all_layers"] = True
-    if options.keys() & DATA_AWARE or metric != WEIGHT_ERROR:
+    if calibration is not None or options.keys() & set(SWITCHES):  # planning gives data to the recipes that need it
         options |= dataset(calibration, feed)
     return told(lambda: nncf.compress_weights(model, mode=nncf.CompressWeightsMode(settings["mode"]), **options), where)
 
@@ -49,8 +48,7 @@ def told(work: Callable[[], Any], where: str) -> Any:
     try:
         return work()
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ToolError(f"NNCF failed: {lines[0]}", where=where) from error
+        raise ToolError(f"NNCF failed: {first_line(error)}", where=where) from error
 
 
 def quiet_nncf() -> Any:

@@ -18,8 +18,10 @@ from pipeline.outcome import outcome, why_skipped, why_unusable
 from pipeline.registry import load_backend
 from pipeline.types import JSON, Status
 
+IDENTITY = ("precision", "family", "recipe", "method", "settings", "target", "device")
 
-def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
+
+def package(key: str, entry: JSON) -> str | None:
     """Write packages/<key> and its record, or the reason for which it was skipped."""
     build = layout.build(entry["build"])
     evaluation = layout.evaluation(entry["build"])
@@ -31,13 +33,13 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
             write_text(out / SUMS, "")
             write_json(layout.package_record(key), said)
             return skipped
-        checkpoint = open_checkpoint(entry["model"], build_entry["weights"])
+        checkpoint = open_checkpoint(entry["model"], entry["package"]["weights"])
         require_copy(layout.PACKAGES, size_of(build))
         backend = load_backend(entry["backend"])
         backend.package(build, checkpoint, entry["package"]["options"], out)
         runtime_files = digests(out)
         write_text(out / SUMS, sums(runtime_files))
-        manifest = _manifest(key, entry, build_entry, out)
+        manifest = _manifest(key, entry)
         on_device = entry["package"]["run"]
         manifest["run"] = backend.run_instruction(out, key) + (
             f"\nOn {entry['package']['target']}: {on_device}\n" if on_device else ""
@@ -64,8 +66,8 @@ def package(key: str, entry: JSON, build_entry: JSON) -> str | None:
     return None
 
 
-def _manifest(key: str, entry: JSON, build_entry: JSON, out: Path) -> JSON:
-    axes, recipe = entry["package"], build_entry["quantize"]
+def _manifest(key: str, entry: JSON) -> JSON:
+    axes = entry["package"]
     fetched = read_json(layout.model(entry["model"]) / layout.MANIFEST)
     return {
         "status": Status.OK,
@@ -73,10 +75,7 @@ def _manifest(key: str, entry: JSON, build_entry: JSON, out: Path) -> JSON:
             "id": key,
             "model": entry["model"],
             "backend": entry["backend"],
-            **{name: axes[name] for name in ("precision", "family", "recipe", "target")},
-            "method": recipe["method"],
-            "settings": recipe["settings"],
-            "device": entry["benchmark"]["device"],
+            **{name: axes[name] for name in IDENTITY},
         },
         "source": {
             "model": entry["model"],

@@ -92,7 +92,6 @@ def _states(
         return
     import torch
 
-    torch.manual_seed(settings["seed"])
     model = load_model(source, weights, "float32", settings["trust_remote_code"])
     with torch.inference_mode():
         for number, sequence in enumerate(sequences, 1):

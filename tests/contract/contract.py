@@ -18,7 +18,7 @@ from pipeline.fresh import ask_runtime
 from pipeline.manifest import digests
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
-from pipeline.recipes import parse_recipe
+from pipeline.recipes import needs_calibration, parse_recipe
 from pipeline.registry import load_backend
 from pipeline.runtime import setup
 from pipeline.types import Checkpoint, Family, Recipe
@@ -48,9 +48,9 @@ class Workshop:
     checkpoint: Checkpoint
     root: Path
 
-    @property
-    def calibration(self) -> Calibration:
-        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32)))
+    def calibration(self, recipe: Recipe) -> Calibration | None:
+        """As planning has it: for the recipes that need data, and for no other."""
+        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32))) if needs_calibration(recipe) else None
 
     def recipe(self, family: str, name: str) -> Recipe:
         return parse_recipe(name, Family(family), self.conf["recipes"][family][name], f"{self.name}.{family}.{name}")
@@ -67,7 +67,8 @@ class Workshop:
         fresh = not out.exists()
         if fresh:
             out.mkdir()
-            stats = self.backend.quantize(self.export(recipe.form), recipe, self.calibration, out, lambda *_: None)
+            data = self.calibration(recipe)
+            stats = self.backend.quantize(self.export(recipe.form), recipe, data, out, lambda *_: None)
             self._stats = {**getattr(self, "_stats", {}), out.name: stats}
         return out, self._stats[out.name]
 
@@ -164,7 +165,7 @@ class BackendContract:
         build, stats = workshop.build(made)
         form = workshop.conf["forms"][made.form]
         streamed = workshop.backend.stream(
-            workshop.checkpoint, form, made, workshop.calibration, tmp_path, lambda *_: None
+            workshop.checkpoint, form, made, workshop.calibration(made), tmp_path, lambda *_: None
         )
         assert digests(tmp_path) == digests(build) and streamed == stats
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in build.iterdir())

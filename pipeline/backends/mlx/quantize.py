@@ -13,7 +13,7 @@ from pipeline.backends.base import Calibration, Progress
 from pipeline.backends.mlx.convert import converted
 from pipeline.backends.mlx.files import import_mlx, load_folder, save_folder
 from pipeline.backends.mlx.slabs import in_slabs
-from pipeline.errors import ConfigError, PipelineError, ToolError
+from pipeline.errors import ConfigError, PipelineError, ToolError, first_line
 from pipeline.types import Checkpoint
 
 Folder = tuple[Any, dict[str, Any]]  # model and config
@@ -63,12 +63,11 @@ def quantized(
             else:
                 model, config = _plain(model, config, settings)
             if settings.get("dwq"):
-                _dwq(load()[0], model, str(config["dtype"]), calibration)
+                _dwq(load()[0], model, str(config["dtype"]), calibration, int(settings.get("seed", 0)))
     except PipelineError:
         raise
     except Exception as error:  # mlx raises ValueError and RuntimeError with all it knows
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ToolError(f"mlx-lm cannot quantize it: {lines[0]}", where=where) from error
+        raise ToolError(f"mlx-lm cannot quantize it: {first_line(error)}", where=where) from error
     return model, config
 
 
@@ -98,7 +97,7 @@ def _gptq(model: Any, config: dict[str, Any], settings: Mapping[str, Any], calib
     return model, {**config, "quantization": quantization}
 
 
-def _dwq(teacher: Any, model: Any, dtype: str, calibration: Calibration | None) -> None:
+def _dwq(teacher: Any, model: Any, dtype: str, calibration: Calibration | None, seed: int) -> None:
     """Distilled weight quantization: scales and biases are trained to give the teacher's distribution."""
     import mlx.optimizers as optimizers
     from mlx_lm.quant.dwq import dwq_quantize
@@ -114,7 +113,7 @@ def _dwq(teacher: Any, model: Any, dtype: str, calibration: Calibration | None) 
         windows[:held_out],
         batch_size=1,
         max_seq_length=len(windows[0][0]),
-        seed=0,
+        seed=seed,
         dtype=mx.float32,
     )
     model.set_dtype(getattr(mx, dtype))
