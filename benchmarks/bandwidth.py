@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 COPY_BYTES = 2**29
 BETWEEN = ("Convert", "Subtract", "Multiply", "Reshape")  # a packed weight and its use, in OpenVINO's IR
@@ -48,7 +48,7 @@ def _of_gguf(folder: Path) -> int:
 
 
 def _of_mlx(folder: Path) -> int:
-    from pipeline.checkpoint import read_headers
+    from pipeline.model.checkpoint import read_headers
 
     sizes = {name: tensor.size for name, tensor in read_headers(folder).items()}
     tied = not any(name.startswith("lm_head.") for name in sizes)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 Window = np.ndarray[Any, Any]
 Loop = Callable[[Window], object]

@@ -30,7 +30,7 @@ from benchmarks.contents import tensors  # noqa: E402
 from benchmarks.memory import compose, run, stage  # noqa: E402
 from benchmarks.tools import RECIPES, Tools, add_arguments, commands, package, shown, why_missing  # noqa: E402
 from benchmarks.workspace import copy_project  # noqa: E402
-from pipeline.host import machine_facts  # noqa: E402
+from pipeline.harness.host import machine_facts  # noqa: E402
 
 
 def together(steps: list[dict[str, float]]) -> dict[str, float]:

@@ -44,7 +44,7 @@ def _of_gguf(folder: Path) -> Iterable[bytes]:
 def _of_safetensors(folder: Path) -> Iterable[bytes]:
     import numpy as np
 
-    from pipeline.checkpoint import read_headers
+    from pipeline.model.checkpoint import read_headers
 
     for tensor in read_headers(folder).values():
         yield np.memmap(tensor.path, np.uint8, "r", tensor.offset, (tensor.size,)).tobytes()

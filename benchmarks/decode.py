@@ -28,8 +28,8 @@ from benchmarks.bandwidth import bytes_per_token, copy_bandwidth  # noqa: E402
 from benchmarks.evaluation import LARGE, evaluation, shipped  # noqa: E402
 from benchmarks.memory import compose, run, stage  # noqa: E402
 from benchmarks.workspace import copy_project  # noqa: E402
-from pipeline.host import machine_facts  # noqa: E402
-from pipeline.steps.benchmark import measure  # noqa: E402
+from pipeline.backends.speed import measure  # noqa: E402
+from pipeline.harness.host import machine_facts  # noqa: E402
 
 SETTINGS = {"threads": 0, "prompt_tokens": 128, "new_tokens": 64, "warmup": 1, "runs": 3, "device": "", "busy_load": 1}
 SLOW = {**SETTINGS, "prompt_tokens": 16, "new_tokens": 5, "warmup": 0, "runs": 1}  # MLX: a token in seconds on a CPU

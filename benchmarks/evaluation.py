@@ -31,8 +31,8 @@ def shipped(root: Path, backend: str) -> dict[str, float]:
 def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, float]:
     """Tokens per second of a build over some of the evaluation's windows: medians, the first turn left out."""
     from pipeline import layout
-    from pipeline.registry import load_backend
-    from pipeline.steps.evaluate import _windows, read_reference
+    from pipeline.backends.registry import load_backend
+    from stages.evaluate.evaluate import _windows, read_reference
 
     stage(root, "reference", "local")
     build, reference = root / "artifacts/builds" / key, root / "artifacts/references/local"

@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.workspace import copy_project  # noqa: E402
-from pipeline.checkpoint import read_headers  # noqa: E402
-from pipeline.host import machine_facts  # noqa: E402
-from pipeline.metrics.memory import TreeWatch  # noqa: E402
+from pipeline.backends.process import TreeWatch  # noqa: E402
+from pipeline.harness.host import machine_facts  # noqa: E402
+from pipeline.model.checkpoint import read_headers  # noqa: E402
 
 TARGETS = {"mlx": "apple-silicon"}
 SHARED = ("fetch", "reference")
@@ -93,7 +93,7 @@ def memory_group(gigabytes: float) -> Iterator[Path]:
 
 
 def stage(root: Path, name: str, key: str, group: Path | None = None) -> dict[str, float]:
-    return run([sys.executable, "-m", f"stages.{name}", key], root, group)
+    return run([sys.executable, "-m", "stages", name, key], root, group)
 
 
 def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Sequence[str] = ()) -> tuple[str, str]:
@@ -113,7 +113,9 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
         raise SystemExit(done.stderr)
     plan = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["plan"]
     (export,), (build,) = plan["exports"], plan["builds"]
-    subprocess.run([sys.executable, "-m", "stages.guard"], cwd=root, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "stages", "guard"], cwd=root, env=environment, check=True, capture_output=True
+    )
     return export, build
 
 

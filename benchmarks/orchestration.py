@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.workspace import copy_project  # noqa: E402
-from pipeline.host import machine_facts  # noqa: E402
+from pipeline.harness.host import machine_facts  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4", "int4-rtn")
 
@@ -86,7 +86,7 @@ def measure(suite: str, repeat: int, cells: int = 0) -> dict[str, object]:
         cold = timed([*python, "dvc", "repro"], root)
         work = stage_seconds(root)
         idle = [timed([*python, "dvc", "repro"], root) for _ in range(repeat)]
-        startup = [timed([*python, "pipeline.runtime"], root)["wall_s"] for _ in range(repeat)]
+        startup = [timed([*python, "pipeline.harness.run"], root)["wall_s"] for _ in range(repeat)]
     stages = cold["stages_run"]
     in_work, start = sum(work.values()), median(startup) * stages
     rest = max(0.0, cold["wall_s"] - in_work - start)

@@ -48,7 +48,7 @@ BITS = {  # per weight, scales included
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a backend makes one precision: a method and its settings, see `pipeline.recipes`."""
+    """How a backend makes one precision: a method and its settings, see `pipeline.matrix.recipes`."""
 
     name: str
     family: Family

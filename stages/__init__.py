@@ -1,1 +1,1 @@
-"""One thin script per DVC stage: parse the key, call the step."""
+"""What DVC runs: a folder for each stage of the plan, with its dvc.yaml, its dvc.lock and its code."""

@@ -1,24 +1,33 @@
-"""DVC stage guard: python -m stages.guard (runs always; starts with the standard library alone)"""
+"""guard: is this the right Python, is params.yaml what conf/ says, and what is this machine? Quick, no ML library."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
-from pipeline.errors import PipelineError
+from pipeline import layout
+from pipeline.errors import ToolError
+from pipeline.files import write_json
+from pipeline.harness import host
+from pipeline.harness.inputs import write_inputs
+from pipeline.harness.params import read_params
+from pipeline.matrix.conf import check_fresh
+from pipeline.types import JSON
 
 
-def _guard() -> int:
-    from pipeline.runtime import run_stage
-    from pipeline.steps.guard import guard
+def guard() -> None:
+    """Write host/ and inputs/. Raises ToolError for the wrong tools, StaleParamsError for a stale params.yaml."""
+    params = read_params()
+    check_fresh(params)
+    required = _required(params)
+    for name, requires in required.items():
+        install = params["backend"][name]["install"] if name in params["backend"] else "make install"
+        facts = host.tool_facts(requires, install)
+        for tool, wrong in facts["wrong"].items():
+            raise ToolError(f"{tool}: {wrong}", where=f"backend {name}", hint=f"run: {install}")
+        write_json(layout.host(name), facts)
+    write_json(layout.host("machine"), host.machine_facts())
+    write_inputs(params["plan"])
 
-    return run_stage("guard", "", guard)
 
-
-if __name__ == "__main__":
-    try:
-        from pipeline.interpreter import check_python
-
-        check_python(Path())
-    except PipelineError as error:
-        sys.stderr.write(f"error: guard: {error}\n")
-        sys.exit(error.exit_code)
-    sys.exit(_guard())
+def _required(params: JSON) -> dict[str, dict[str, str]]:
+    required = {name: dict(params["backend"][name]["requires"]) for name in params["backend"]}
+    required["reference"] = {name: host.installed(name) or "" for name in host.REFERENCE_TOOLS}
+    return required

@@ -101,7 +101,7 @@ class RuntimeRequest:
     `threads` threads; answers {"load_s": float, "ttft_ms": [...], "prefill_tokens_per_s": [...],
     "decode_tokens_per_s": [...]}, one entry per counted run, and may add
     "extra": {<metric>: [...]}, what users of that runtime are used to. `device` is a target's device
-    (pipeline.host.DEVICES) to measure on, or empty for the CPU.
+    (pipeline.harness.host.DEVICES) to measure on, or empty for the CPU.
     """
 
     task: str

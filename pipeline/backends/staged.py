@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.backends.base import Backend, Calibration, Progress
-from pipeline.checkpoint import parameters, read_headers
-from pipeline.disk import export_size
 from pipeline.files import require_space
+from pipeline.matrix.sizes import export_size
+from pipeline.model.checkpoint import parameters, read_headers
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 

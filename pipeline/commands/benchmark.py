@@ -16,12 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline import host
+    from pipeline.backends.speed import measure
     from pipeline.errors import ArtifactError, ConfigError
     from pipeline.files import write_json
-    from pipeline.foreign import FORMAT, package_digest, sealed
-    from pipeline.manifest import verify
-    from pipeline.steps.benchmark import measure
+    from pipeline.harness import host
+    from pipeline.packaging.benchmark_file import FORMAT, package_digest, sealed
+    from pipeline.packaging.manifest import verify
     from pipeline.types import Status
 
     manifest = verify(arguments.package)

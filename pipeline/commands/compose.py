@@ -16,15 +16,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
-        from pipeline.params import read_params
-        from pipeline.steps.guard import check_fresh
+        from pipeline.harness.params import read_params
+        from pipeline.matrix.conf import check_fresh
 
         check_fresh(read_params())
         sys.stdout.write("params.yaml is what conf/ says\n")
         return 0
-    from pipeline.compose import compose_config, to_yaml
-    from pipeline.conf import project_root
     from pipeline.files import write_text
+    from pipeline.matrix.compose import compose_config, to_yaml
+    from pipeline.matrix.conf import project_root
 
     config = compose_config(arguments.overrides)
     path = project_root() / layout.PARAMS

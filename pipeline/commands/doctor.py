@@ -22,7 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine() -> JSON:
     """{python, machine, backends, targets}: each entry usable or not, with what is needed."""
-    from pipeline import host, layout
+    from pipeline import layout
+    from pipeline.harness import host
 
     machine = host.machine_facts()
     backends: JSON = {}

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline import layout
     from pipeline.errors import ConfigError, suggest
     from pipeline.files import read_json
-    from pipeline.gates import missed
+    from pipeline.matrix.gates import missed
     from pipeline.reporting.choice import recommend
 
     records = {record["id"]: record for record in read_json(layout.CELLS)}

@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.foreign import import_benchmark
+    from pipeline.packaging.benchmark_file import import_benchmark
 
     for path in arguments.files:
         found = import_benchmark(path)

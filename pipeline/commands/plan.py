@@ -15,8 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.compose import compose_config, settings_of
-    from pipeline.plan import make_plan
+    from pipeline.matrix.compose import compose_config, settings_of
+    from pipeline.matrix.plan import make_plan
 
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
@@ -30,9 +30,9 @@ def disk(plan: JSON, models: JSON) -> str:
     import shutil
     from pathlib import Path
 
-    from pipeline.dimensions import dimensions
-    from pipeline.disk import copies, plan_size
-    from pipeline.steps.convert import DEFER_ABOVE
+    from pipeline.harness.disk import copies
+    from pipeline.matrix.sizes import DEFER_ABOVE, plan_size
+    from pipeline.model.dimensions import dimensions
 
     shapes = {name: dimensions(name, models[name]) for name in plan["models"]}
     needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
@@ -42,7 +42,7 @@ def disk(plan: JSON, models: JSON) -> str:
 
 def text(plan: JSON) -> str:
     """The cells as a table, then the excluded combinations with their reasons."""
-    from pipeline.plan import grouped
+    from pipeline.matrix.plan import grouped
 
     rows = [("cell", "method", "settings")]
     for key, cell in plan["cells"].items():

@@ -15,10 +15,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from pipeline.params import read_params
+    from pipeline.harness.params import read_params
     from pipeline.reporting.console import table
     from pipeline.reporting.formats import fill
-    from pipeline.steps.report import write_report
+    from pipeline.reporting.report import write_report
     from pipeline.types import Status
 
     records = write_report(read_params())

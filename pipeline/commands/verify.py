@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.manifest import verify
+    from pipeline.packaging.manifest import verify
     from pipeline.types import Status
 
     for folder in arguments.packages:

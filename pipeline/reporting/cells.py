@@ -10,9 +10,9 @@ from typing import Any
 from pipeline import layout
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
-from pipeline.gates import judge
-from pipeline.reporting import common
-from pipeline.reporting.outcomes import Step, first_failure, steps_of
+from pipeline.matrix.gates import judge
+from pipeline.reporting import comparable
+from pipeline.reporting.failures import Step, first_failure, steps_of
 from pipeline.types import JSON, Status
 
 QUALITY = (
@@ -34,7 +34,7 @@ SPEED = (
     "decode_tokens_per_s",
     "peak_rss_bytes",
 )
-METRICS = (*QUALITY, *common.METRICS, *SIZE, *SPEED)
+METRICS = (*QUALITY, *comparable.METRICS, *SIZE, *SPEED)
 SOURCES = {"evaluate": QUALITY, "package": SIZE, "benchmark": SPEED}
 
 
@@ -50,11 +50,11 @@ def cell_records(plan: Mapping[str, Any], root: Path) -> list[JSON]:
 def _compare(cells: list[tuple[JSON, JSON]]) -> None:
     """Add the figures on what all evaluated cells of one model have."""
     measured = [(record, evaluation) for record, evaluation in cells if evaluation["status"] == Status.OK]
-    figures = common.common_figures([evaluation for _, evaluation in measured])
+    figures = comparable.common_figures([evaluation for _, evaluation in measured])
     for (record, _), found in zip(measured, figures, strict=True):
         record["metrics"] |= {name: value for name, value in found.items() if value is None or math.isfinite(value)}
     for record, _ in cells:
-        for name in common.METRICS:
+        for name in comparable.METRICS:
             if record["metrics"].setdefault(name, None) is None:
                 own = name.removesuffix("_common") if name != "common_tokens" else "evaluated_tokens"
                 record["reasons"][name] = record["reasons"].get(own) or "sums per window are missing: evaluate again"

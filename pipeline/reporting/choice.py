@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.gates import missed, passes
+from pipeline.matrix.gates import missed, passes
 from pipeline.types import JSON, Status
 
 # figure → whether less of it is better

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.gates import missed, passes
+from pipeline.matrix.gates import missed, passes
 from pipeline.types import Status
 
 # what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types

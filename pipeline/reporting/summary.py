@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.reporting.chapters import chapters
 from pipeline.reporting.choice import recommend
-from pipeline.reporting.common import note
+from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, status, tally, troubles
 from pipeline.types import JSON
 

@@ -12,8 +12,8 @@ from typing import Any
 from pipeline import layout
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
-from pipeline.manifest import sha256
-from pipeline.params import read_params
+from pipeline.harness.params import read_params
+from pipeline.packaging.manifest import sha256
 from pipeline.reporting.choice import recommend
 from pipeline.tracking.store import clean
 from pipeline.types import JSON, Status

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.make_checkpoint import SHAPES, tensors, write_checkpoint
 from benchmarks.memory import measure
 from benchmarks.workspace import copy_project
-from pipeline.checkpoint import read_headers
+from pipeline.model.checkpoint import read_headers
 from tests.support.tiny import ROOT
 
 PHI = SHAPES["phi-3.5-mini"]

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from pipeline.backends.base import Backend, Calibration, RuntimeRequest
+from pipeline.backends.process import ask_runtime
+from pipeline.backends.registry import load_backend
 from pipeline.errors import PipelineError
-from pipeline.fresh import ask_runtime
-from pipeline.manifest import digests
+from pipeline.harness.run import setup
+from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
-from pipeline.recipes import needs_calibration, parse_recipe
-from pipeline.registry import load_backend
-from pipeline.runtime import setup
+from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
@@ -111,14 +111,14 @@ class BackendContract:
 
     def test_importing_it_imports_no_ml_library(self) -> None:
         code = (
-            "import sys; from pipeline.registry import load_backend\n"
+            "import sys; from pipeline.backends.registry import load_backend\n"
             f"load_backend({self.name!r})\nprint([name for name in {HEAVY!r} if name in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
         assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
     def test_its_tools_are_installed_in_the_versions_that_its_yaml_requires(self, workshop: Workshop) -> None:
-        from pipeline.host import tool_facts
+        from pipeline.harness.host import tool_facts
 
         facts = tool_facts(workshop.conf["requires"])
         assert facts["usable"] and not facts["wrong"], facts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.registry import BACKENDS, load_backend
+from pipeline.backends.registry import BACKENDS, load_backend
 from pipeline.types import Checkpoint
 from tests.contract.contract import reference_of
 from tests.support.tiny import write_canonical

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
+from pipeline.backends.process import ask_runtime
 from pipeline.errors import ArtifactError
-from pipeline.fresh import ask_runtime
 from pipeline.types import Checkpoint
 from tests.contract.contract import BackendContract, Workshop
 from tests.support.gguf_files import converted

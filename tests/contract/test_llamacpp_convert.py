@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.errors import CheckpointError, ConfigError, ToolError
-from pipeline.tokenizer import PROBES, encode, load_tokenizer
+from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
 from pipeline.types import Checkpoint
 from tests.contract.contract import reference_of
 from tests.support.gguf_files import LONGROPE, checkpoint_in, contents, converted

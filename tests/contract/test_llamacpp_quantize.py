@@ -12,7 +12,7 @@ import pytest
 from pipeline.backends.base import Calibration
 from pipeline.backends.llamacpp.imatrix import collect
 from pipeline.errors import ArtifactError, ConfigError
-from pipeline.recipes import parse_recipe
+from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Family
 from tests.support.gguf_files import build, contents, converted
 

@@ -14,8 +14,8 @@ import pytest
 from pipeline.backends.base import Calibration
 from pipeline.backends.mlx.backend import MlxBackend
 from pipeline.errors import ArtifactError, ConfigError, ToolError
-from pipeline.recipes import parse_recipe
-from pipeline.rope import with_both_spellings
+from pipeline.matrix.recipes import parse_recipe
+from pipeline.model.rope import with_both_spellings
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import BackendContract, reference_of
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint

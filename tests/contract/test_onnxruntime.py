@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
+from pipeline.backends.process import ask_runtime
 from pipeline.errors import ToolError
-from pipeline.fresh import ask_runtime
 from pipeline.types import Checkpoint
 from tests.contract.contract import BackendContract, Workshop
 from tests.support.onnx_files import exported

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
-from pipeline.backends.onnxruntime.graph import statistics
+from pipeline.backends.onnxruntime.contents import statistics
 from pipeline.errors import ConfigError, QualityError, ToolError
-from pipeline.manifest import digests
+from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import reference_of
 from tests.support.onnx_files import exported

@@ -12,10 +12,10 @@ import pytest
 
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.openvino.backend import OpenVinoBackend
+from pipeline.backends.process import ask_runtime
 from pipeline.errors import ArtifactError, ToolError
-from pipeline.fresh import ask_runtime
 from pipeline.metrics.decode import check_decode
-from pipeline.tokenizer import PROBES, encode, load_tokenizer
+from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
 from pipeline.types import Checkpoint
 from tests.contract.contract import BackendContract, Workshop, reference_of
 from tests.support.openvino_files import constants, converted
@@ -146,7 +146,7 @@ def test_a_conversion_reports_nothing_to_anybody(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from pipeline.runtime import setup; setup()\n"
+        "from pipeline.harness.run import setup; setup()\n"
         "from pipeline.backends.openvino.backend import OpenVinoBackend\n"
         "from pipeline.types import Checkpoint\n"
         f"folder = Path({str(folder)!r}); config = json.loads((folder / 'config.json').read_text())\n"

@@ -10,7 +10,7 @@ import pytest
 from pipeline.backends.base import Calibration
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.errors import ConfigError, ToolError
-from pipeline.recipes import parse_recipe
+from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Family, Recipe
 from tests.support.openvino_files import constants, converted
 from tests.support.tiny import tiny_config

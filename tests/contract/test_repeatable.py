@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.registry import BACKENDS
+from pipeline.backends.registry import BACKENDS
 from tests.support.tiny import ROOT, write_canonical
 
 MAKE = """
@@ -20,10 +20,10 @@ import sys, yaml, json
 from pathlib import Path
 import numpy as np
 from pipeline.backends.base import Calibration
-from pipeline.manifest import digests
-from pipeline.recipes import parse_recipe
-from pipeline.registry import load_backend
-from pipeline.runtime import setup
+from pipeline.packaging.manifest import digests
+from pipeline.matrix.recipes import parse_recipe
+from pipeline.backends.registry import load_backend
+from pipeline.harness.run import setup
 from pipeline.types import Checkpoint, Family
 name, model, conf, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
 setup()

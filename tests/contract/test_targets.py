@@ -16,10 +16,10 @@ from onnx import TensorProto
 
 from pipeline.backends.base import Calibration, RuntimeRequest
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
-from pipeline.backends.onnxruntime.static_session import StaticDecoder
+from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
+from pipeline.backends.process import ask_runtime
 from pipeline.errors import DataError, PipelineError
-from pipeline.fresh import ask_runtime
-from pipeline.recipes import parse_recipe
+from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Checkpoint, Family
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
@@ -165,7 +165,7 @@ def test_speed_of_a_device_that_is_not_here_is_refused(exports: Any, tmp_path: P
 def test_an_intel_npu_gets_symmetric_weights_by_channel(tmp_path: Path, checkpoint: Checkpoint) -> None:
     import openvino
 
-    from pipeline.registry import load_backend
+    from pipeline.backends.registry import load_backend
 
     conf = yaml.safe_load((ROOT / "conf/backend/openvino.yaml").read_text(encoding="utf-8"))["openvino"]
     backend = load_backend("openvino")
@@ -192,7 +192,7 @@ def test_an_intel_npu_gets_symmetric_weights_by_channel(tmp_path: Path, checkpoi
 
 
 def test_every_target_is_served_and_says_how_it_is_run() -> None:
-    from pipeline.host import DEVICES
+    from pipeline.harness.host import DEVICES
 
     for name, conf in TARGETS.items():
         assert conf["backends"], name

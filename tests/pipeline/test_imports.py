@@ -23,20 +23,20 @@ print("imported", *sorted(name for name in {heavy!r} if sys.modules.get(name)))
 
 
 @pytest.mark.parametrize(
-    ("module", "key", "allowed"),
+    ("stage", "key", "allowed"),
     [
-        ("stages.guard", "", set()),
-        ("stages.fetch", "local", set()),
-        ("stages.quantize", BUILD, {"onnx_ir", "onnx", "onnxruntime"}),
-        ("stages.evaluate", BUILD, {"onnxruntime"}),
-        ("stages.package", CELL, set()),
-        ("stages.benchmark", CELL, set()),
+        ("guard", "", set()),
+        ("fetch", "local", set()),
+        ("quantize", BUILD, {"onnx_ir", "onnx", "onnxruntime"}),
+        ("evaluate", BUILD, {"onnxruntime"}),
+        ("package", CELL, set()),
+        ("benchmark", CELL, set()),
     ],
 )
 def test_a_stage_imports_no_library_that_it_does_not_use(
-    copy: Project, module: str, key: str, allowed: set[str]
+    copy: Project, stage: str, key: str, allowed: set[str]
 ) -> None:
-    assert imported(copy, module, *([key] if key else [])) <= allowed
+    assert imported(copy, "stages", stage, *([key] if key else [])) <= allowed
 
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "--help"]])

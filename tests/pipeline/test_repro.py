@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.manifest import digests
+from pipeline.packaging.manifest import digests
 from tests.support.project import Project
 
 CELLS = ["local_fp32_onnxruntime_cpu", "local_int4_onnxruntime_cpu"]
@@ -147,8 +147,8 @@ def test_an_interpreter_without_the_pins_is_told_which_python_and_what_to_do(pro
         str(base),
         "-I",
         "-c",
-        "import sys; sys.path[:0] = ['.']; sys.argv = ['guard'];"
-        "import runpy; runpy.run_module('stages.guard', run_name='__main__')",
+        "import sys; sys.path[:0] = ['.']; sys.argv = ['stages', 'guard'];"
+        "import runpy; runpy.run_module('stages', run_name='__main__')",
     )
     assert done.returncode == 1
     assert "lacks " in done.stderr and "source .venv/bin/activate" in done.stderr
@@ -181,7 +181,8 @@ def test_a_run_killed_at_any_moment_finishes_the_next_time(copy: Project, stage:
     import subprocess
     import time
 
-    with (copy.root / "pipeline/steps" / f"{stage.split('@')[0]}.py").open("a", encoding="utf-8") as script:
+    name = stage.partition("@")[0]
+    with (copy.root / f"stages/{name}/{name}.py").open("a", encoding="utf-8") as script:
         script.write("# edited\n")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     child = subprocess.Popen(
@@ -222,8 +223,8 @@ def test_a_large_model_has_the_same_builds_without_an_export_and_the_same_refere
     builds = sorted(path for path in (copy.root / "artifacts/builds").iterdir() if path.is_dir())
     before = {build.name: digests(build) for build in builds}
     hidden = np.load(copy.root / "artifacts/references/local/hidden.npy")
-    copy.edit("pipeline/steps/convert.py", "DEFER_ABOVE = 5e8", "DEFER_ABOVE = 0")
-    copy.edit("pipeline/steps/reference.py", "LAYERED_ABOVE = 2e9", "LAYERED_ABOVE = 0")
+    copy.edit("stages/convert/convert.py", "DEFER_ABOVE = 5e8", "DEFER_ABOVE = 0")
+    copy.edit("stages/reference/reference.py", "LAYERED_ABOVE = 2e9", "LAYERED_ABOVE = 0")
     ran = {name.partition("@")[0] for name in copy.repro()}
     assert {"reference", "convert", "quantize"} <= ran
     (export,) = (path for path in (copy.root / "artifacts/exports").iterdir() if path.is_dir())

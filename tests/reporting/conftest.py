@@ -18,7 +18,7 @@ def matrix(tmp_path: Path) -> Matrix:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out, for tests of rows and tables."""
-    monkeypatch.setattr("pipeline.steps.report.draw", lambda *_: None)
+    monkeypatch.setattr("pipeline.reporting.report.draw", lambda *_: None)
 
 
 @pytest.fixture

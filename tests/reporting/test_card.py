@@ -9,7 +9,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from pipeline.card import model_card
+from pipeline.packaging.card import model_card
 
 MANIFEST: dict[str, Any] = {
     "cell": {

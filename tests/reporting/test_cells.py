@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import layout
 from pipeline.reporting.cells import METRICS
-from pipeline.steps.report import write_report
+from pipeline.reporting.report import write_report
 from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
 
 pytestmark = pytest.mark.usefixtures("undrawn")

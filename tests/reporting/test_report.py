@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reporting.plots import draw
-from pipeline.steps.report import write_report
+from pipeline.reporting.pictures.draw import draw
+from pipeline.reporting.report import write_report
 from tests.reporting.matrix import Matrix
 
 FILES = {
@@ -26,7 +26,7 @@ FILES = {
 AGAIN = """
 import json, sys
 from pathlib import Path
-from pipeline.steps.report import write_report
+from pipeline.reporting.report import write_report
 write_report(json.loads(Path("params.json").read_text()), Path())
 assert "matplotlib" not in sys.modules and "numpy" not in sys.modules
 """
@@ -103,7 +103,7 @@ def test_a_metrics_file_has_the_measured_figures_alone(four: Matrix) -> None:
 
 def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None:
     write_report(four.params, four.root)
-    template = Path(__file__).parents[2] / "pipeline/reporting/cells.vega.json"
+    template = Path(__file__).parents[2] / "pipeline/reporting/pictures/cells.vega.json"
     plot = {
         "template": str(template),
         "x": {"reports/quality_size.csv": "size_bytes"},

@@ -11,9 +11,9 @@ from pipeline.errors import DataError
 from pipeline.reporting.console import WIDTH, table
 from pipeline.reporting.figures import divergence
 from pipeline.reporting.formats import fill
-from pipeline.reporting.labels import place
-from pipeline.reporting.points import PICTURES, Point
-from pipeline.steps.report import write_report
+from pipeline.reporting.pictures.labels import place
+from pipeline.reporting.pictures.points import PICTURES, Point
+from pipeline.reporting.report import write_report
 from tests.reporting.matrix import SPEED, Matrix
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.backends.openvino.backend import OpenVinoBackend
-from pipeline.runtime import setup
+from pipeline.harness.run import setup
 from pipeline.types import Checkpoint
 from tests.support.tiny import tiny_config, write_checkpoint
 

@@ -68,7 +68,7 @@ def write_checkpoint(folder: Path, seed: int = 0, **changes: Any) -> Path:
 
 def write_canonical(folder: Path, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """A whole checkpoint folder as fetch leaves it, with RoPE in both spellings; returns its config."""
-    from pipeline.rope import with_both_spellings
+    from pipeline.model.rope import with_both_spellings
 
     write_checkpoint(folder, seed, **changes)
     config = with_both_spellings(tiny_config(**changes))

@@ -47,7 +47,9 @@ class Results:
 
     def stage(self, uri: str = "", code: str = "", cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
         """Run the stage as DVC does, in a process of its own; `code` runs before it."""
-        program = f"{code}\nimport runpy; runpy.run_module('stages.track', run_name='__main__')"
+        program = (
+            f"{code}\nimport runpy; sys.argv = ['stages', 'track']; runpy.run_module('stages', run_name='__main__')"
+        )
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
         environment = {**kept, "PYTHONPATH": str(ROOT), **env}
         if uri:

@@ -30,7 +30,7 @@ def test_an_experiment_that_dvc_runs_elsewhere_lands_in_the_main_projects_store(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     shutil.rmtree(root / "stages")
-    stage = {"cmd": f"{sys.executable} -m stages.track", "always_changed": True, "params": ["seed"]}
+    stage = {"cmd": f"{sys.executable} -m stages track", "always_changed": True, "params": ["seed"]}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"track": stage}}), encoding="utf-8")
     (root / ".gitignore").write_text("mlflow.db\nmlartifacts\n.tracking\nrecords\n", encoding="utf-8")
     for command in ("init -q", "config user.email test@example.com", "config user.name Test"):

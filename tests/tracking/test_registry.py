@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gates import judge
+from pipeline.matrix.gates import judge
 from pipeline.tracking import track
 from tests.tracking.results import CELLS, Results
 from tests.tracking.server import Server

@@ -80,7 +80,7 @@ def test_a_bad_checkpoint_is_refused(project: Project, name: str) -> None:
     spoil, message = CASES[name]
     project.compose()
     spoil(project.root / "models/tiny")
-    done = project.run(sys.executable, "-m", "stages.fetch", "local")
+    done = project.run(sys.executable, "-m", "stages", "fetch", "local")
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: fetch@local: "), done.stderr
@@ -92,7 +92,7 @@ def test_a_bad_checkpoint_is_refused(project: Project, name: str) -> None:
 
 def test_fetch_writes_rope_in_both_spellings_and_digests(project: Project) -> None:
     project.compose()
-    assert project.run(sys.executable, "-m", "stages.fetch", "local").returncode == 0
+    assert project.run(sys.executable, "-m", "stages", "fetch", "local").returncode == 0
     config = project.json("artifacts/models/local/config.json")
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]
     manifest = project.json("artifacts/models/local/manifest.json")

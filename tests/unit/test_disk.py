@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import disk, files
+from pipeline import files
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.backends.staged import through_export
-from pipeline.dimensions import Dimensions
 from pipeline.errors import ArtifactError
+from pipeline.harness import disk
+from pipeline.matrix import sizes
+from pipeline.model.dimensions import Dimensions
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.tiny import tiny_config, write_checkpoint
 
@@ -48,7 +50,7 @@ def test_a_package_needs_one_copy_or_nothing(tmp_path: Path, monkeypatch: pytest
     [("int4", 2_823_000_000), ("int8", 4_635_000_000), ("fp16", 7_669_000_000)],
 )
 def test_an_estimate_is_above_what_a_build_takes_and_not_far(family: str, measured: int) -> None:
-    estimate = disk.build_size(MINI.parameters, family, 32064 * 3072)
+    estimate = sizes.build_size(MINI.parameters, family, 32064 * 3072)
     assert measured <= estimate < 1.2 * measured
 
 
@@ -59,10 +61,10 @@ def test_a_plan_counts_builds_packages_and_dvcs_copies_and_no_large_export() -> 
         "builds": {"b": {"model": "m", "quantize": {"family": "fp16"}}},
         "cells": {"c": {"build": "b"}, "d": {"build": "b"}},
     }
-    build = disk.build_size(MINI.parameters, "fp16", 0)
-    assert disk.plan_size(plan, {"m": MINI}, 2e9, kept=1) == build  # packages share the build's blocks
-    assert disk.plan_size(plan, {"m": MINI}, 2e9, kept=2) == 2 * build + 2 * build
-    assert disk.plan_size(plan, {"m": MINI}, 1e12, kept=2) == 4 * build + 2 * 4 * MINI.parameters
+    build = sizes.build_size(MINI.parameters, "fp16", 0)
+    assert sizes.plan_size(plan, {"m": MINI}, 2e9, kept=1) == build  # packages share the build's blocks
+    assert sizes.plan_size(plan, {"m": MINI}, 2e9, kept=2) == 2 * build + 2 * build
+    assert sizes.plan_size(plan, {"m": MINI}, 1e12, kept=2) == 4 * build + 2 * 4 * MINI.parameters
 
 
 @pytest.mark.parametrize("clones", [True, False])

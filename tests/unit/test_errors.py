@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import fresh
+from pipeline.backends import process
 from pipeline.backends.base import RuntimeRequest
 from pipeline.errors import ToolError, first_line
 
@@ -50,7 +50,7 @@ def test_a_runtime_that_hangs_is_stopped_and_named(tmp_path: Path, monkeypatch: 
     hanging = tmp_path / "python"
     hanging.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     hanging.chmod(0o755)
-    monkeypatch.setattr(fresh.sys, "executable", str(hanging))
-    monkeypatch.setattr(fresh, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(process.sys, "executable", str(hanging))
+    monkeypatch.setattr(process, "TIMEOUT_S", 0.3)
     with pytest.raises(ToolError, match=r"mlx runtime on .*: no answer in 0\.3 s"):
-        fresh.ask_runtime("mlx", tmp_path, RuntimeRequest("generate", [[1]], 1))
+        process.ask_runtime("mlx", tmp_path, RuntimeRequest("generate", [[1]], 1))

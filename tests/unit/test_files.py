@@ -15,7 +15,7 @@ import pytest
 from pipeline import layout
 from pipeline.errors import ArtifactError, PipelineError
 from pipeline.files import fresh_folder, read_json, require_space, write_json, write_text
-from pipeline.runtime import run_stage
+from pipeline.harness.run import run_stage
 
 
 def raising(number: int) -> Callable[..., NoReturn]:

@@ -11,7 +11,7 @@ import pytest
 from pipeline import layout
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
-from pipeline.foreign import import_benchmark, read_foreign, sealed
+from pipeline.packaging.benchmark_file import import_benchmark, read_foreign, sealed
 
 CELL = "phi-tiny_int4_llamacpp_android-arm64"
 METRICS = {

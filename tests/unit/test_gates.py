@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.gates import GATES, judge, missed, passes
+from pipeline.matrix.gates import GATES, judge, missed, passes
 from pipeline.reporting.choice import pareto, recommend
 from tests.support.project import Project
 

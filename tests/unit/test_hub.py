@@ -32,7 +32,7 @@ def fetch(project: Project, endpoint: str, *overrides: str, **env: str) -> subpr
     done = project.pipeline("compose", "suite=smoke", "model=[stand-in]", *overrides)
     assert done.returncode == 0, done.stderr
     environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(project.root / "hf"), "HF_HUB_DISABLE_XET": "1", **env}
-    return project.run(sys.executable, "-m", "stages.fetch", "stand-in", env=environment)
+    return project.run(sys.executable, "-m", "stages", "fetch", "stand-in", env=environment)
 
 
 def test_a_hub_model_is_fetched_at_its_commit(project: Project) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.layered import final_states
+from pipeline.model.layer_by_layer import final_states
 from tests.contract.contract import reference_of
 from tests.contract.test_family import MODELS
 from tests.support.tiny import write_canonical

@@ -12,7 +12,7 @@ from pipeline.errors import DataError, QualityError
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import WindowSums, log_softmax, score_window, totals
 from pipeline.metrics.questions import accuracy, choice_scores, chosen, read_questions
-from pipeline.tokenizer import load_tokenizer, windows
+from pipeline.model.tokenizer import load_tokenizer, windows
 from tests.support.tiny import SHIPPED
 
 RANDOM = np.random.default_rng(7)

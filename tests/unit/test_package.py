@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import digests
-from pipeline.steps.package import _same_bytes
+from pipeline.packaging.manifest import digests
+from stages.package.package import _same_bytes
 
 
 @pytest.fixture

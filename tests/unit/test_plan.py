@@ -80,7 +80,7 @@ def test_there_are_options_to_test() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_every_option_in_conf_composes(option: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pipeline.compose import compose_config
+    from pipeline.matrix.compose import compose_config
 
     monkeypatch.chdir(ROOT)
     group, name = option.parent.name, option.stem
@@ -95,7 +95,7 @@ def test_every_option_in_conf_composes(option: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_no_toolchain_here_makes_is_left_out_with_what_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.compose import compose_config
+    from pipeline.matrix.compose import compose_config
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(ConfigError, match="toolchain-is-here: a Core ML model is compiled on a Mac"):

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 
 from pipeline.errors import QualityError
 from pipeline.metrics.divergence import score_window
-from pipeline.steps.evaluate import Reference, _windows
+from stages.evaluate.evaluate import Reference, _windows
 
 VOCAB, WIDTH, LENGTH, COUNT = 50, 8, 6, 11
 random = np.random.default_rng(0)

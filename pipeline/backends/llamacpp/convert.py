@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.llamacpp.files import MODEL, read_gguf
-from pipeline.checkpoint import read_headers
 from pipeline.errors import ConfigError, ToolError
-from pipeline.loading import joined
+from pipeline.model.checkpoint import read_headers
+from pipeline.model.loading import joined
 from pipeline.types import Checkpoint
 
 log = logging.getLogger(__name__)

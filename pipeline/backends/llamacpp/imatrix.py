@@ -16,7 +16,7 @@ from pipeline.backends.base import Progress
 from pipeline.backends.llamacpp.files import MAGIC
 from pipeline.backends.llamacpp.library import Model, library
 from pipeline.errors import ArtifactError
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 Importance = dict[str, NDArray[np.float32]]  # tensor name → [inputs]
 

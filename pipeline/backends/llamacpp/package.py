@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.backends.llamacpp.files import file_type, model_file, package_name, read_gguf
 from pipeline.files import copy_file, write_text
-from pipeline.host import installed
+from pipeline.harness.host import installed
 from pipeline.types import Checkpoint
 
 # Ollama's template language for the two chat formats of the Phi family

@@ -13,7 +13,7 @@ from pipeline.backends.llamacpp.imatrix import Importance, check_importance, col
 from pipeline.backends.llamacpp.library import last_said, library
 from pipeline.backends.llamacpp.types import FILE_TYPES
 from pipeline.errors import ConfigError, ToolError, suggest
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 BUFFER = 256 * 2**20  # bytes of rows in memory at once
 

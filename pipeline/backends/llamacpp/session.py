@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.llamacpp.files import model_file, read_gguf
 from pipeline.backends.llamacpp.library import Model
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 F32, F16 = 0, 1  # enum ggml_type
 OFF, AUTO = 0, -1  # enum llama_flash_attn_type

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.checkpoint import Tensor, read_float32
-from pipeline.host import threads
+from pipeline.harness.host import threads
+from pipeline.model.checkpoint import Tensor, read_float32
 
 SLAB = 2**20  # values of a slab: 4 MB in fp32
 Convert = Callable[[NDArray[np.float32]], NDArray[Any]]  # rows [n, columns] → their bytes, [n, row bytes]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.backends.llamacpp.slabs import converted
 from pipeline.backends.llamacpp.types import FILE_TYPES
-from pipeline.checkpoint import Tensor, read_bytes, read_float32, read_headers
 from pipeline.errors import CheckpointError, ConfigError, suggest
+from pipeline.model.checkpoint import Tensor, read_bytes, read_float32, read_headers
 from pipeline.types import Checkpoint
 
 WRITABLE = ("F32", "F16", "BF16")

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 
 from pipeline.backends.mlx.files import quantization_of
-from pipeline.checkpoint import read_headers
+from pipeline.model.checkpoint import read_headers
 from pipeline.types import QuantizationStats
 
 PLACES = {"model.embed_tokens": "embedding", "lm_head": "lm_head"}

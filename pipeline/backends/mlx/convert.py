@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.backends.mlx.files import import_mlx, load_folder, save_folder
 from pipeline.errors import ConfigError
-from pipeline.loading import joined
+from pipeline.model.loading import joined
 from pipeline.types import Checkpoint
 
 SHORT, LONG = "short", "long"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.host import installed
+from pipeline.harness.host import installed
 
 TEMPLATE = """\
 On a Mac with Apple silicon:

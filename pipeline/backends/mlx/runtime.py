@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import first_line
-from pipeline.hidden import hide
+from pipeline.harness.interpreter import hide
 
 
 def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:

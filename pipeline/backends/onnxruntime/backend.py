@@ -23,14 +23,17 @@ class OnnxRuntimeBackend:
     unread: tuple[str, ...] = ()
 
     def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-        from pipeline.backends.onnxruntime import convert, static_graph
-
-        (static_graph if form["provider"] == "qnn" else convert).convert(checkpoint, form, out)
+        if form["provider"] == "qnn":
+            from pipeline.backends.onnxruntime.fixed.convert import convert
+        else:
+            from pipeline.backends.onnxruntime.convert import convert
+        convert(checkpoint, form, out)
 
     def quantize(
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
-        from pipeline.backends.onnxruntime import compress, files, graph, integer, qdq, weight_only
+        from pipeline.backends.onnxruntime import contents, files, integer, nncf, weight_only
+        from pipeline.backends.onnxruntime.fixed import qdq
 
         files.copy_side_files(export, out)
         if recipe.method == "none":
@@ -42,13 +45,13 @@ class OnnxRuntimeBackend:
         elif recipe.method == "static":
             integer.quantize_static(export, out, recipe.settings, calibration)
         elif recipe.method == "nncf":
-            compress.compress(export, out, recipe.settings, calibration)
+            nncf.compress(export, out, recipe.settings, calibration)
         elif recipe.method == "qdq":
             qdq.quantize(export, out, recipe.settings, calibration)
         else:
             known = ("none", "weight-only", "dynamic", "static", "nncf", "qdq")
             raise ConfigError(f"onnxruntime has no method '{recipe.method}'", hint=suggest(recipe.method, known))
-        return graph.statistics(out)
+        return contents.statistics(out)
 
     def stream(
         self,
@@ -59,7 +62,7 @@ class OnnxRuntimeBackend:
         out: Path,
         progress: Progress,
     ) -> QuantizationStats:
-        from pipeline.backends.onnxruntime import convert, graph, weight_only
+        from pipeline.backends.onnxruntime import contents, convert, weight_only
 
         if recipe.method == "weight-only":
             save = partial(weight_only.quantize_model, out=out, settings=recipe.settings, progress=progress)
@@ -68,7 +71,7 @@ class OnnxRuntimeBackend:
             self.convert(checkpoint, form, out)
         else:
             return through_export(self, checkpoint, form, recipe, calibration, out, progress)
-        return graph.statistics(out)
+        return contents.statistics(out)
 
     def why_no_default_mode(self) -> str:
         return ""
@@ -76,9 +79,9 @@ class OnnxRuntimeBackend:
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
         from pipeline.backends.onnxruntime.files import is_static
+        from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
         from pipeline.backends.onnxruntime.session import OnnxSession
-        from pipeline.backends.onnxruntime.static_session import StaticDecoder
-        from pipeline.host import threads
+        from pipeline.harness.host import threads
 
         yield StaticDecoder(build, threads()) if is_static(build) else OnnxSession(build)
 

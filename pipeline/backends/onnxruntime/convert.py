@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.backends.onnxruntime.builder import Save, build
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
 from pipeline.errors import PipelineError, ToolError, first_line
-from pipeline.loading import joined
+from pipeline.model.loading import joined
 from pipeline.types import Checkpoint
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.host import installed
+from pipeline.harness.host import installed
 
 TEMPLATE = """\
 ```bash
@@ -41,7 +41,7 @@ pip install onnxruntime=={version} tokenizers
 from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
-from pipeline.backends.onnxruntime.static_session import StaticDecoder
+from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
 
 tokenizer = Tokenizer.from_file("{package}/tokenizer.json")
 decoder = StaticDecoder(Path("{package}"), threads=0, device=False)

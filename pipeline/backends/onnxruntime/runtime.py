@@ -15,7 +15,7 @@ from pipeline.errors import first_line
 def load(package: str, threads: int, device: str) -> Any:
     """The model. To generate on a machine without the package's device, its provider options are cleared."""
     if (Path(package) / STATIC).is_file():
-        from pipeline.backends.onnxruntime.static_session import StaticDecoder
+        from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
 
         return StaticDecoder(Path(package), threads, bool(device))
     import onnxruntime_genai as genai

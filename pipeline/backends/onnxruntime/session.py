@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL
 from pipeline.errors import ArtifactError, first_line
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Progress
+from pipeline.backends.onnxruntime.contents import matmuls
 from pipeline.backends.onnxruntime.files import DATA, MODEL
-from pipeline.backends.onnxruntime.graph import matmuls
 from pipeline.errors import ConfigError, QualityError
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ class OpenVinoBackend:
     def quantize(
         self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
     ) -> QuantizationStats:
-        from pipeline.backends.openvino import files, graph
-        from pipeline.backends.openvino.compress import compressed
+        from pipeline.backends.openvino import contents, files
+        from pipeline.backends.openvino.nncf import compressed
 
         files.copy_files(export, out, files.SIDE_FILES)
         if recipe.method == "none":
@@ -36,7 +36,7 @@ class OpenVinoBackend:
         else:
             model = compressed(files.read_model(export), recipe, calibration, str(export))
             files.save_model(model, out / files.MODEL)
-        return graph.statistics(out)
+        return contents.statistics(out)
 
     def stream(
         self,
@@ -47,16 +47,16 @@ class OpenVinoBackend:
         out: Path,
         progress: Progress,
     ) -> QuantizationStats:
-        from pipeline.backends.openvino import convert, files, graph
-        from pipeline.backends.openvino.compress import compressed
+        from pipeline.backends.openvino import contents, convert, files
+        from pipeline.backends.openvino.nncf import compressed
 
         if recipe.method == "none":
             self.convert(checkpoint, form, out)
-            return graph.statistics(out)
+            return contents.statistics(out)
         with convert.traced(checkpoint, form) as model:
             files.save_model(compressed(model, recipe, calibration, checkpoint.model), out / files.MODEL)
         convert.write_side_files(checkpoint, out)
-        return graph.statistics(out)
+        return contents.statistics(out)
 
     def why_no_default_mode(self) -> str:
         return ""

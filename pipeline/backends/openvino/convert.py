@@ -12,8 +12,8 @@ from typing import Any
 
 from pipeline.backends.openvino.files import MODEL, SIDE_FILES, copy_files, last_line, save_model
 from pipeline.errors import PipelineError, ToolError
-from pipeline.loading import load_model
-from pipeline.tokenizer import PROBES, encode, load_tokenizer
+from pipeline.model.loading import load_model
+from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
 from pipeline.types import Checkpoint
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.openvino.files import last_line, read_model
 from pipeline.errors import ArtifactError
-from pipeline.host import threads
+from pipeline.harness.host import threads
 
 # What the weights are worth: by default the plugin computes in bf16 where the CPU can, quantizes activations in
 # groups of 32 before a compressed MatMul, and keeps the cache in 8 bits.

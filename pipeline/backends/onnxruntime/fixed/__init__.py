@@ -1,0 +1,1 @@
+"""Graphs of fixed shapes in standard operators, as NPU compilers want them: made, quantized and run."""

@@ -1,0 +1,122 @@
+"""Hydra composition: conf/ and overrides in, params.yaml out. The only module that imports hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import layout
+from pipeline.errors import ConfigError, PipelineError, suggest
+from pipeline.matrix.conf import conf_digest, project_root
+from pipeline.matrix.plan import AXES, SETTINGS, make_plan
+from pipeline.matrix.schema import Config
+from pipeline.types import JSON
+
+
+def register() -> None:
+    """Tell Hydra the schema and the resolvers; safe to call twice."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("plan", _resolve_plan, replace=True)
+    OmegaConf.register_new_resolver("conf_digest", conf_digest, replace=True)
+
+
+def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any] | None = None) -> Any:
+    """The resolved config, or what `finish` makes of the unresolved one.
+
+    Raises ConfigError with one clear line for every mistake in conf/ or overrides.
+    """
+    register()
+    root = project_root()
+    _check_options(root / layout.CONF, overrides)
+    try:
+        with initialize_config_dir(str((root / layout.CONF).resolve()), version_base="1.3"):
+            config = compose("config", list(overrides))
+            _check_keys(config, "")
+            if finish:
+                return finish(config)
+            OmegaConf.resolve(config)
+            return config
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _clear(error) from None
+
+
+def to_yaml(config: DictConfig) -> str:
+    """params.yaml's text: byte for byte what `dvc exp run` writes."""
+    return OmegaConf.to_yaml(config)
+
+
+def settings_of(config: Any) -> JSON:
+    """The plain containers a plan is made from. Raises ConfigError when a mandatory value is missing."""
+    plain: JSON = {}
+    for key in SETTINGS:
+        node = config[key]
+        plain[key] = (
+            OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+        )
+    return plain
+
+
+def _resolve_plan(*, _root_: Any) -> Any:
+    return OmegaConf.create(make_plan(settings_of(_root_)))
+
+
+def _check_options(conf: Path, overrides: Sequence[str]) -> None:
+    """Unknown options of a group, with a suggestion; Hydra's own message lists them over many lines."""
+    for override in overrides:
+        group, _, value = override.lstrip("+~").partition("=")
+        if group not in (*AXES, "suite"):
+            continue
+        known = {path.stem for path in (conf / group).glob("*.yaml")}
+        for option in value.strip().strip("[]").split(","):
+            option = option.strip().strip("'\"")
+            if option and option not in known:
+                raise ConfigError(f"unknown {group} '{option}'", hint=suggest(option, known))
+        if group in AXES and value and not value.strip().startswith("["):
+            raise ConfigError(f"{override}: {group} is a list", hint=f"write '{group}=[{value}]'")
+
+
+def _check_keys(node: Any, where: str) -> None:
+    """Keys that `+key=value` added and the schema does not know."""
+    kind = OmegaConf.get_type(node)
+    known = getattr(kind, "__dataclass_fields__", None)
+    for key in node:
+        if known is not None and key not in known:
+            raise ConfigError(f"unknown key '{key}'", where=f"config {where}{key}", hint=suggest(key, known))
+        if OmegaConf.is_dict(child := node._get_node(key)) and not child._is_missing():
+            _check_keys(child, f"{where}{key}.")
+
+
+def _clear(error: Exception) -> ConfigError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PipelineError):
+            return ConfigError(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    key = getattr(error, "full_key", None)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    where = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), key) or ""
+    unknown = re.search(r"Key '(\w[\w-]*)' (?:is )?not in '(\w+)'", str(error))
+    hint = ""
+    if unknown:
+        import pipeline.matrix.schema as schema
+
+        owner = getattr(schema, unknown[2], None)
+        hint = suggest(unknown[1], getattr(owner, "__dataclass_fields__", {}))
+        text = f"unknown key '{unknown[1]}'"
+    elif "Missing mandatory value" in text:
+        hint = "give it a value: <key>=<value>"
+    elif "Could not override" in text:
+        where = re.sub(r".*override '([^']*)'.*", r"\1", text)
+        text, hint = "there is no such key", "see conf/config.yaml for what there is"
+        nested = next((line for line in lines if line.startswith("Key ")), "")
+        text = nested or text
+    return ConfigError(text.removesuffix("."), where=f"config {where}".strip(), hint=hint)

@@ -1,0 +1,39 @@
+"""conf/ as files: where it is, its digest, and whether params.yaml is what it says. No Hydra: guard is quick."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipeline import layout
+from pipeline.errors import ConfigError, StaleParamsError
+from pipeline.harness.params import COMPOSE
+from pipeline.matrix.plan import make_plan
+from pipeline.types import JSON
+
+
+def project_root() -> Path:
+    """The nearest folder, from here upwards, that holds conf/config.yaml."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / layout.CONF / "config.yaml").is_file():
+            return folder
+    raise ConfigError("there is no conf/config.yaml here or above", hint="run this in the project's folder")
+
+
+def conf_digest(root: Path | None = None) -> str:
+    """SHA-256 over the names and contents of all YAML files under conf/."""
+    conf = (root or project_root()) / layout.CONF
+    digest = hashlib.sha256()
+    for path in sorted(conf.rglob("*.yaml")):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.relative_to(conf).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def check_fresh(params: JSON) -> None:
+    """Raises StaleParamsError when conf/ changed since, or the plan is not what the file's own settings give."""
+    if params.get("conf_digest") != conf_digest():
+        raise StaleParamsError("conf/ changed after params.yaml was composed", hint=f"run: {COMPOSE}")
+    if make_plan(params) != params["plan"]:
+        raise StaleParamsError("params.yaml's plan is not what its own settings give", hint=f"run: {COMPOSE}")

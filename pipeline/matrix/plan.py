@@ -1,0 +1,242 @@
+"""The matrix: axes and rules in; models, exports, builds, cells and the excluded, with reasons, out.
+
+Pure but for reading a local model's config.json. An *export* is a model in a backend's input form, a
+*build* a model at a precision on a backend, a *cell* a build for a target. What two share exists once.
+Every entry is written out whole, since DVC's templating cannot look up; ids are made here and never parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.matrix.gates import check_gates
+from pipeline.matrix.recipes import draws, needs_calibration
+from pipeline.matrix.rules import Combination, why_excluded
+from pipeline.model.dimensions import Dimensions, dimensions
+from pipeline.model.licenses import check_license
+from pipeline.types import JSON, Family, Recipe
+
+AXES = ("model", "precision", "backend", "target")
+SETTINGS = (*AXES, "suite", "seed", "evaluate", "benchmark", "track")
+ID = re.compile(r"[a-z0-9-]+")
+HUB_CODE = "pipeline/model/hub.py"  # what fetch depends on where no local folder is
+
+
+def make_plan(config: Mapping[str, Any]) -> JSON:
+    """The plan of a composed config (plain containers). Raises ConfigError that lists all that is wrong."""
+    shapes = _check(config)
+    plan: JSON = {"models": {}, "exports": {}, "builds": {}, "cells": {}, "excluded": {}}
+    for model, precision, backend, target in product(*(config[axis] for axis in AXES)):
+        option = config["precision"][precision]
+        combination = Combination(
+            model=model,
+            dimensions=shapes[model],
+            precision=precision,
+            family=option["family"],
+            recipe_name=option["recipe"],
+            backend=backend,
+            backend_conf=config["backend"][backend],
+            target=target,
+            target_conf=config["target"][target],
+        )
+        cell = "_".join((model, precision, backend, target))
+        reason = why_excluded(combination)
+        if reason:
+            plan["excluded"][cell] = reason
+        else:
+            _add(plan, cell, combination, config)
+    if not plan["cells"]:
+        raise ConfigError(f"every cell of the matrix is excluded ({'; '.join(grouped(plan['excluded']))})")
+    return plan
+
+
+def grouped(reasons: Mapping[str, str]) -> list[str]:
+    """The reasons, each once, with the combination or the number of combinations that it leaves out."""
+    grouped: dict[str, list[str]] = {}
+    for cell, reason in reasons.items():
+        grouped.setdefault(reason, []).append(cell)
+    return [
+        f"{reason} ({cells[0] if len(cells) == 1 else f'{len(cells)} combinations'})"
+        for reason, cells in grouped.items()
+    ]
+
+
+def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
+    problems: list[str] = []
+    for axis in AXES:
+        if not config[axis]:
+            problems.append(f"the matrix is empty: no {axis} is selected")
+        problems += [
+            f"{axis} '{name}': a name has only a-z, 0-9 and '-'" for name in config[axis] if not ID.fullmatch(name)
+        ]
+    for name, option in config["precision"].items():
+        if option["family"] not in list(Family):
+            problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
+    evaluate = config["evaluate"]
+    problems += [f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least]
+    if evaluate["slow_tokens"] < evaluate["window"]:
+        problems.append("evaluate.slow_tokens is less than one evaluate.window")
+    for key in ("text", "questions", "calibration"):
+        if evaluate[key] and not Path(evaluate[key]).is_file():
+            problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
+    benchmark = config["benchmark"]
+    problems += [
+        f"benchmark.{key} must be at least {least}" for key, least in _LEAST_RUN.items() if benchmark[key] < least
+    ]
+    for name, target in config["target"].items():
+        problems += check_gates(name, target)
+    shapes = {}
+    for name, model in config["model"].items():
+        problems += filter(None, [check_license(name, model)])
+        try:
+            shapes[name] = dimensions(name, model)
+        except PipelineError as error:
+            problems.append(str(error))
+            continue
+        length = shapes[name].context_length
+        if length and evaluate["window"] > length:
+            problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return shapes
+
+
+_LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
+_LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
+
+
+def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> None:
+    recipe = c.recipe()
+    if recipe is None:
+        raise ConfigError(f"{c.backend} has no {c.family} recipe '{c.recipe_name}'", where=cell)
+    form = c.form(recipe)
+    if form not in c.backend_conf["forms"]:
+        known = ", ".join(c.backend_conf["forms"])
+        raise ConfigError(f"form '{form}' is none of {known}", where=f"backend.{c.backend}")
+    if needs_calibration(recipe) and not config["evaluate"]["calibration"]:
+        raise ConfigError(
+            f"recipe '{recipe.name}' of {c.backend} needs calibration data",
+            where=cell,
+            hint="set evaluate.calibration to a text file",
+        )
+    export = "_".join((c.model, c.backend, form))
+    own = [*([recipe.name] if recipe.name != c.recipe_name else []), *([form] if form != recipe.form else [])]
+    build = "-".join(("_".join((c.model, c.precision, c.backend)), *own))
+    plan["models"].setdefault(c.model, _model(c.model, config))
+    weights = plan["models"][c.model]["weights"]
+    plan["exports"].setdefault(
+        export,
+        {
+            "model": c.model,
+            "backend": c.backend,
+            "weights": weights,
+            "convert": {
+                "form": _form(c, form),
+                "requires": dict(c.backend_conf["requires"]),
+                "without": list(c.backend_conf["converts_without"]),
+            },
+        },
+    )
+    plan["builds"].setdefault(build, _build(c, recipe, form, export, weights, config))
+    plan["cells"][cell] = _cell(c, build, plan["builds"][build], config)
+
+
+def _form(c: Combination, form: str) -> JSON:
+    """The input form, with the tool's checkout where the user has one. Raises ConfigError for a missing one."""
+    root = c.backend_conf["root"]
+    if root and not Path(root).is_dir():
+        raise ConfigError("there is no such folder", where=f"backend.{c.backend}.root {root}")
+    return {**c.backend_conf["forms"][form], **({"root": root} if root else {})}
+
+
+def _model(name: str, config: Mapping[str, Any]) -> JSON:
+    model, evaluate = config["model"][name], config["evaluate"]
+    fetch = {key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}
+    return {
+        "source": model["path"] or HUB_CODE,
+        "weights": model["path"] or layout.model(name).as_posix(),
+        "text": evaluate["text"],
+        "questions": evaluate["questions"] or evaluate["text"],
+        "fetch": fetch,
+        "reference": {
+            **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
+            "decode_prompts": evaluate["decode_prompts"],
+            "trust_remote_code": model["trust_remote_code"],
+        },
+    }
+
+
+def _build(c: Combination, recipe: Recipe, form: str, export: str, weights: str, config: Mapping[str, Any]) -> JSON:
+    evaluate = config["evaluate"]
+    quantize: JSON = {
+        "family": str(c.family),
+        "recipe": recipe.name,
+        "method": recipe.method,
+        "form": form,
+        "settings": {**recipe.settings, **({"seed": config["seed"]} if draws(recipe) else {})},
+    }
+    calibration = layout.model(c.model).as_posix()  # a dependency that is there anyway
+    if needs_calibration(recipe):
+        calibration = evaluate["calibration"]
+        quantize["calibration"] = {"text": calibration, "window": evaluate["window"]}
+    elif recipe.settings.get("imatrix"):
+        calibration = recipe.settings["imatrix"]
+        if not Path(calibration).is_file():
+            raise ConfigError(f"there is no file {calibration}", where=f"recipe {recipe.name} of {c.backend}, imatrix")
+    return {
+        "model": c.model,
+        "backend": c.backend,
+        "export": export,
+        "weights": weights,
+        "calibration": calibration,
+        "quantize": quantize,
+        "evaluate": {"decode_tokens": evaluate["decode_tokens"], **_share(c, evaluate)},
+    }
+
+
+def _share(c: Combination, evaluate: Mapping[str, Any]) -> JSON:
+    """How many windows and questions a backend is evaluated on; 0 is all."""
+    if not c.backend_conf["slow"]:
+        return {"windows": 0, "questions": 0}
+    return {"windows": evaluate["slow_tokens"] // evaluate["window"], "questions": evaluate["slow_questions"]}
+
+
+def _cell(c: Combination, build: str, built: JSON, config: Mapping[str, Any]) -> JSON:
+    model, recipe = config["model"][c.model], built["quantize"]
+    return {
+        "model": c.model,
+        "backend": c.backend,
+        "build": build,
+        "package": {
+            "precision": c.precision,
+            "family": str(c.family),
+            "recipe": recipe["recipe"],
+            "method": recipe["method"],
+            "settings": recipe["settings"],
+            "shown": _shown(c, recipe),
+            "target": c.target,
+            "device": c.target_conf["device"],
+            "license": model["license"],
+            "source": model["repo"] or Path(model["path"]).name,
+            "weights": built["weights"],
+            "options": dict(c.target_conf["package"].get(c.backend, {})),
+            "run": c.target_conf["run"],
+        },
+        "gates": dict(c.target_conf["gates"]),
+        "benchmark": {**config["benchmark"], "device": c.target_conf["device"]},
+    }
+
+
+def _shown(c: Combination, recipe: JSON) -> str:
+    """What people call the precision: Q4_K_M where GGUF has such a name."""
+    kind = recipe["settings"].get("type")
+    if not kind:
+        return c.precision
+    name = f"{kind} imatrix" if recipe["settings"].get("imatrix") else str(kind)
+    return f"{c.precision} {name}" if recipe["recipe"] == "default" else name

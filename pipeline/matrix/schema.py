@@ -1,0 +1,117 @@
+"""The shape of conf/: Hydra structured configs, so that an unknown key or a wrong type is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ModelConf:
+    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`)."""
+
+    path: str = ""
+    repo: str = ""
+    revision: str = ""
+    license: str = "unknown"
+    redistribute: bool = False  # make packages although the licence forbids to pass them on
+    trust_remote_code: bool = False
+    architecture: str = ""
+    context_length: int = 0
+    hidden_size: int = 0
+    intermediate_size: int = 0
+    parameters: int = 0
+
+
+@dataclass
+class PrecisionConf:
+    """A family (fp32, fp16, int8, int4) and the recipe a backend shall use for it."""
+
+    family: str = MISSING
+    recipe: str = "default"
+
+
+@dataclass
+class BackendConf:
+    """What a backend can do: read by planning, without importing the backend."""
+
+    requires: dict[str, str] = field(default_factory=dict)
+    slow: bool = False
+    converts_without: list[str] = field(default_factory=list)
+    install: str = ""
+    root: str = ""
+    architectures: list[str] = field(default_factory=list)
+    providers: dict[str, dict[str, str]] = field(default_factory=dict)
+    methods: dict[str, list[str]] = field(default_factory=dict)
+    forms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass
+class TargetConf:
+    """A device: what serves it, what it takes and holds, how packages for it are written, and what they must keep."""
+
+    description: str = ""
+    device: str = ""  # as pipeline.harness.host detects it; empty: any CPU
+    backends: dict[str, str] = field(default_factory=dict)  # backend → provider family
+    precisions: list[str] = field(default_factory=list)
+    recipes: dict[str, dict[str, str]] = field(default_factory=dict)  # backend → family → its default recipe here
+    takes: dict[str, list[Any]] = field(default_factory=dict)  # a recipe's word → the values that the device takes
+    left_out: dict[str, str] = field(default_factory=dict)  # backend → why no package is made here
+    max_weight_gb: float = 0.0
+    package: dict[str, dict[str, Any]] = field(default_factory=dict)  # backend → what is written into the package
+    run: str = ""
+    gates: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class EvaluateConf:
+    """Quality: the same tokens and the same formula on every backend."""
+
+    text: str = MISSING
+    questions: str = ""
+    calibration: str = MISSING
+    window: int = 512
+    tokens: int = 20480
+    slow_tokens: int = 2048
+    slow_questions: int = 25
+    max_questions: int = 0
+    decode_tokens: int = 24
+    decode_prompts: int = 4
+
+
+@dataclass
+class BenchmarkConf:
+    """Speed: one package at a time, in a fresh process."""
+
+    prompt_tokens: int = 128
+    new_tokens: int = 64
+    warmup: int = 1
+    runs: int = 5
+    threads: int = 0
+    busy_load: float = 0.5
+
+
+@dataclass
+class TrackConf:
+    experiment: str = "phi-deploy"
+    max_package_mb: float = 100.0
+
+
+@dataclass
+class Config:
+    """The root of params.yaml."""
+
+    suite: str = "default"
+    seed: int = 0
+    model: dict[str, ModelConf] = field(default_factory=dict)
+    precision: dict[str, PrecisionConf] = field(default_factory=dict)
+    backend: dict[str, BackendConf] = field(default_factory=dict)
+    target: dict[str, TargetConf] = field(default_factory=dict)
+    evaluate: EvaluateConf = field(default_factory=EvaluateConf)
+    benchmark: BenchmarkConf = field(default_factory=BenchmarkConf)
+    track: TrackConf = field(default_factory=TrackConf)
+    conf_digest: Any = "${conf_digest:}"
+    plan: Any = "${plan:}"

@@ -1,0 +1,213 @@
+"""The model card of a package: README.md as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.model.licenses import forbids_redistribution
+from pipeline.types import JSON
+
+LIBRARIES = {"onnxruntime": "onnxruntime-genai", "openvino": "openvino", "llamacpp": "llama.cpp", "mlx": "mlx"}
+BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit"}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# the hub's identifiers among the licences that language models have; others need license_name
+LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "llama3", "unknown")
+
+# metric: (the hub's type, name in the table, how it is written, the formula in words)
+METRICS = {
+    "perplexity": (
+        "perplexity",
+        "Perplexity",
+        "{:.4f}",
+        "exp of the mean negative log-likelihood of the next token",
+    ),
+    "kl_nats_mean": (
+        "kl_divergence",
+        "KL divergence, nats per token",
+        "{:.3e}",
+        "Σ p (ln p − ln q), averaged over tokens: p is the reference's next-token distribution, q this package's",
+    ),
+    "top1_agreement": (
+        "top1_agreement",
+        "Top-1 agreement",
+        "{:.4f}",
+        "share of tokens where both give the same token the largest probability",
+    ),
+    "task_accuracy": (
+        "accuracy",
+        "Accuracy on questions",
+        "{:.4f}",
+        "share of multiple-choice questions whose right answer has the best log-likelihood per character (acc_norm)",
+    ),
+}
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """The card of a package's manifest: the same manifest gives the same text, with no date and no path."""
+    sections = (
+        _description(manifest),
+        _evaluation(manifest),
+        _quantization(manifest),
+        f"## Run\n\n{manifest['run'].strip()}\n",
+        _making(manifest),
+        f"## Licence\n\n{_licence(manifest)}\n",
+    )
+    return f"---\n{_front_matter(manifest)}\n---\n\n" + "\n".join(section for section in sections if section)
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    cell, base = manifest["cell"], _base_model(manifest)
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            task_name="Text generation",
+            dataset_type="text",
+            dataset_name="questions" if metric == "task_accuracy" else "evaluation text",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=manifest["quality"][metric],
+        )
+        for metric, (kind, name, _, _) in METRICS.items()
+        if manifest["quality"].get(metric) is not None
+    ]
+    licence = (manifest.get("license") or "unknown").lower()
+    known = licence in LICENCES
+    data = ModelCardData(
+        base_model=base,
+        library_name=LIBRARIES.get(cell["backend"], cell["backend"]),
+        license=licence if known else "other",
+        license_name=None if known else re.sub(r"[^a-z0-9.-]+", "-", licence),
+        model_name=cell["id"],
+        pipeline_tag="text-generation",
+        tags=_tags(cell),
+        eval_results=results or None,
+        base_model_relation="quantized" if base else None,
+    )
+    if not results:
+        data.pop("model_name")  # the hub takes it only with results
+    return str(data.to_yaml(line_break="\n"))
+
+
+def _base_model(manifest: Mapping[str, Any]) -> str | None:
+    """The hub id, where the source is one; a local folder is known by its name alone."""
+    source = str(manifest["source"].get("path_or_repo") or "")
+    return source if HUB_ID.fullmatch(source) else None
+
+
+def _tags(cell: Mapping[str, Any]) -> list[str]:
+    words = [
+        "phi3",
+        "conversational",
+        cell["backend"],
+        cell["target"],
+        cell["family"],
+        BITS.get(cell["family"]) or f"{cell['family'][3:]}-bit",
+    ]
+    if cell["backend"] == "onnxruntime":
+        words.append("onnx")
+    if cell["backend"] == "llamacpp":
+        words.append("gguf")
+    return list(dict.fromkeys(word for word in words if word))
+
+
+def _description(manifest: Mapping[str, Any]) -> str:
+    cell = manifest["cell"]
+    settings = ", ".join(f"{name} {_plain(value)}" for name, value in (cell.get("settings") or {}).items())
+    recipe = f"{cell['method']}{f' ({settings})' if settings else ''}"
+    rows = (
+        ("Model", _source(manifest)),
+        ("Precision", cell["precision"]),
+        ("Recipe", f"{cell['recipe']}: {recipe}" if cell["method"] != "none" else "no quantization"),
+        ("Backend", cell["backend"]),
+        ("Target", cell["target"]),
+    )
+    return (
+        f"# {cell['model']} {cell['precision']} for {cell['backend']} on {cell['target']}\n\n"
+        f"{cell['model']}, converted for {cell['backend']} and {_made(cell['family'])}, ready to run on "
+        f"{cell['target']}.\n\n" + _table(("", ""), rows)
+    )
+
+
+def _made(family: str) -> str:
+    return f"quantized to {family}" if family.startswith("int") else f"kept in {family}"
+
+
+def _source(manifest: Mapping[str, Any]) -> str:
+    source, base = manifest["source"], _base_model(manifest)
+    revision = f" at revision `{source['revision']}`" if source.get("revision") else ""
+    if base:
+        return f"[{base}](https://huggingface.co/{base}){revision}"
+    folder = re.split(r"[/\\]", str(source["path_or_repo"]).rstrip("/\\"))[-1]
+    return f"`{folder}`, a local checkpoint{revision}"
+
+
+def _evaluation(manifest: Mapping[str, Any]) -> str:
+    quality = manifest["quality"]
+    measured = [(entry, quality[metric]) for metric, entry in METRICS.items() if quality.get(metric) is not None]
+    if not measured:
+        return "## Evaluation\n\nNot measured.\n"
+    tokens = quality.get("evaluated_tokens")
+    what = f"{tokens:,} tokens of the evaluation text" if tokens else "the evaluation text"
+    rows = [(name, form.format(value), formula) for (_, name, form, formula), value in measured]
+    return (
+        "## Evaluation\n\n"
+        f"Measured on {what}, in windows that each begin with an empty cache. The reference is the source model in "
+        "transformers, in fp32, on the same windows.\n\n" + _table(("Metric", "Value", "Meaning"), rows)
+    )
+
+
+def _quantization(manifest: Mapping[str, Any]) -> str:
+    stats = manifest.get("quantization") or {}
+    lines = []
+    if stats.get("bits_per_weight") is not None:
+        lines.append(f"- {stats['bits_per_weight']:.2f} bits per weight, scales and zero points included")
+    if stats.get("operators"):
+        lines.append(f"- {stats['operators']} quantized operators, counted in the file")
+    for name, bits in sorted((stats.get("kept") or {}).items()):
+        lines.append(f"- `{name}` is kept at {bits} bits" if isinstance(bits, int) else f"- `{name}` is {_plain(bits)}")
+    return "## Weights\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _making(manifest: Mapping[str, Any]) -> str:
+    tools = sorted((manifest.get("tools") or {}).items())
+    digests = _digests(manifest["source"].get("weights_sha256"))
+    text = (
+        "## How it was made\n\n"
+        "Converted, quantized, evaluated and packaged by the phi-deploy pipeline; `manifest.json` lists every file "
+        "with its SHA-256.\n\n"
+    )
+    rows = [(name, version) for name, version in tools]
+    text += _table(("Tool", "Version"), rows) if rows else ""
+    return text + (f"\nSource weights (SHA-256):\n\n{digests}" if digests else "")
+
+
+def _digests(value: Any) -> str:
+    """One digest, or one per file."""
+    named: JSON = value if isinstance(value, dict) else {"": value} if value else {}
+    return "".join(f"- {f'{name}: ' if name else ''}`{digest}`\n" for name, digest in sorted(named.items()))
+
+
+def _licence(manifest: Mapping[str, Any]) -> str:
+    licence = manifest.get("license") or manifest["source"].get("license")
+    if not licence or licence == "unknown":
+        return "The licence of the source model applies; it is not recorded."
+    if forbids_redistribution(licence):
+        return f"{licence}, as the source model. **It forbids redistribution: this package is for your own devices.**"
+    return f"{licence}, as the source model."
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value))
+    return str(value)
+
+
+def _table(header: tuple[str, ...], rows: Any) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

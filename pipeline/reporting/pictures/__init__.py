@@ -1,0 +1,1 @@
+"""The report's scatter plots: points, labels, drawing."""
