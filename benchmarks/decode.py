@@ -29,9 +29,19 @@ from benchmarks.evaluation import LARGE, evaluation, shipped  # noqa: E402
 from benchmarks.memory import compose, run, stage  # noqa: E402
 from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.backends.speed import measure  # noqa: E402
+from pipeline.entries import Benchmark  # noqa: E402
 from pipeline.harness.host import machine_facts  # noqa: E402
+from pipeline.records import Measured  # noqa: E402
 
-SETTINGS = {"threads": 0, "prompt_tokens": 128, "new_tokens": 64, "warmup": 1, "runs": 3, "device": "", "busy_load": 1}
+SETTINGS: dict[str, Any] = {
+    "threads": 0,
+    "prompt_tokens": 128,
+    "new_tokens": 64,
+    "warmup": 1,
+    "runs": 3,
+    "device": "",
+    "busy_load": 1,
+}
 SLOW = {**SETTINGS, "prompt_tokens": 16, "new_tokens": 5, "warmup": 0, "runs": 1}  # MLX: a token in seconds on a CPU
 SPEEDS = ("decode_tokens_per_s", "prefill_tokens_per_s")
 
@@ -56,11 +66,13 @@ def made(backend: str, checkpoint: Path, root: Path, where: tools.Tools) -> dict
 def compare(backend: str, packages: dict[str, Path], runs: int, bandwidth: float) -> dict[str, Any]:
     """Medians of each package's speed, their ratio, and what of the bound ours reaches."""
     settings = SLOW if backend == "mlx" else SETTINGS
-    found: dict[str, list[dict[str, Any]]] = {who: [] for who in packages}
+    found: dict[str, list[Measured]] = {who: [] for who in packages}
     for turn in range(runs):
         for who in sorted(packages, reverse=turn % 2 == 1):
-            found[who].append(measure(backend, packages[who], settings, {}))
-    middle = {who: {key: median(one["metrics"][key] for one in all_) for key in SPEEDS} for who, all_ in found.items()}
+            found[who].append(measure(packages[who], Benchmark(backend=backend, **settings), {}))
+    middle = {
+        who: {key: median(getattr(one.metrics, key) for one in all_) for key in SPEEDS} for who, all_ in found.items()
+    }
     read = {who: bytes_per_token(backend, folder) for who, folder in packages.items()}
     bound = 1e9 * bandwidth / read["ours"]
     both = "theirs" in middle
@@ -74,7 +86,7 @@ def compare(backend: str, packages: dict[str, Path], runs: int, bandwidth: float
         "fraction_of_bound": round(middle["ours"]["decode_tokens_per_s"] / bound, 3),
         "prompt_tokens": settings["prompt_tokens"],
         "new_tokens": settings["new_tokens"],
-        "noisy": any(one["noisy"] for all_ in found.values() for one in all_),
+        "noisy": any(one.noisy for all_ in found.values() for one in all_),
         "runs": runs,
     }
 

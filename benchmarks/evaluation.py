@@ -32,7 +32,7 @@ def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, f
     """Tokens per second of a build over some of the evaluation's windows: medians, the first turn left out."""
     from pipeline import layout
     from pipeline.backends.registry import load_backend
-    from stages.evaluate.evaluate import _windows, read_reference
+    from pipeline.metrics.scoring import read_reference, score_windows
 
     stage(root, "reference", "local")
     build, reference = root / "artifacts/builds" / key, root / "artifacts/references/local"
@@ -42,7 +42,7 @@ def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, f
     with kind.open(build) as session:
         batches = [ids[first : first + kind.batch] for first in range(0, len(ids), kind.batch)]
         work: dict[str, Callable[[], object]] = {
-            "evaluate": lambda: _windows(ids, states, session.logits, kind.batch, lambda _: None),
+            "evaluate": lambda: score_windows(ids, states, session.logits, kind.batch, lambda _: None),
             "forward_passes": lambda: [session.logits(batch) for batch in batches],
             "bare_loop": lambda: [loop(window) for window in ids],
         }

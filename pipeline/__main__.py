@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import gc
 import sys
 from importlib import import_module
 
-from pipeline.errors import PipelineError
+from pipeline.errors import explain, suggest
 
 COMMANDS = {
     "plan": "show the matrix: its cells, and what is left out by which rule",
@@ -34,9 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0 if words else 2
     if words[0] not in COMMANDS:
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}"
-        return _fail(f"unknown command '{words[0]}'; {hint}", 2)
+        return _fail(f"unknown command '{words[0]}'; {suggest(words[0], COMMANDS)}", 2)
     gc.disable()  # short-lived: collecting garbage is a tenth of the time a command takes
     command = import_module(f"pipeline.commands.{words[0].replace('-', '_')}")
     own = argparse.ArgumentParser(prog=f"python -m pipeline {words[0]}", description=COMMANDS[words[0]])
@@ -44,19 +41,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = own.parse_args(words[1:])
     try:
         return int(command.run(arguments))
-    except PipelineError as error:
-        return _fail(str(error), error.exit_code)
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        from pipeline.files import disk_error
-
-        clear = disk_error(error, error.filename or "")
-        if clear is None:
+    except BaseException as error:
+        expected = explain(error)
+        if expected is None:
             raise
-        return _fail(str(clear), clear.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail(*expected)
 
 
 def _fail(text: str, code: int) -> int:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+_ROOM = "free some space and run again: finished stages are kept"
+_DISK = {
+    errno.ENOSPC: ("the disk is full", _ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _ROOM),
+    errno.EROFS: ("the file system is read-only", "run in a folder that can be written"),
+    errno.EACCES: ("no permission to write", "run in a folder that you can write"),
+    errno.EPERM: ("no permission to write", "run in a folder that you can write"),
+}
 
 
 class PipelineError(Exception):
@@ -53,6 +63,20 @@ class ArtifactError(PipelineError):
 
 class QualityError(PipelineError):
     """A build runs, but what it produces is wrong."""
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an expected error, and the exit code; None for a mistake of ours, which keeps its traceback."""
+    if isinstance(error, PipelineError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, MemoryError):
+        return "out of memory: close other programs, or take a smaller model", 1
+    if isinstance(error, OSError) and error.errno in _DISK:
+        what, hint = _DISK[error.errno]
+        return str(ArtifactError(what, where=str(error.filename or ""), hint=hint)), 1
+    return None
 
 
 def first_line(error: BaseException) -> str:

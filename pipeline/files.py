@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -16,19 +15,6 @@ from typing import Any
 from pipeline.errors import ArtifactError
 
 FICLONE = 0x40049409  # linux/fs.h: the target takes the source's blocks
-_DISK = {
-    errno.ENOSPC: ("the disk is full", "free some space and run again: finished stages are kept"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space and run again: finished stages are kept"),
-    errno.EROFS: ("the file system is read-only", "run in a folder that can be written"),
-    errno.EACCES: ("no permission to write", "run in a folder that you can write"),
-    errno.EPERM: ("no permission to write", "run in a folder that you can write"),
-}
-
-
-def disk_error(error: OSError, where: Path | str) -> ArtifactError | None:
-    """The clear error for a disk that is full or cannot be written, or None for another mistake."""
-    known = _DISK.get(error.errno or 0)
-    return ArtifactError(known[0], where=str(error.filename or where), hint=known[1]) if known else None
 
 
 def write_text(path: Path, text: str) -> None:

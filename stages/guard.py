@@ -15,16 +15,15 @@ from pipeline.types import JSON
 def guard() -> None:
     """Write host/ and inputs/. Raises ToolError for the wrong tools, StaleParamsError for a stale params.yaml."""
     params = read_params()
-    check_fresh(params)
-    required = _required(params)
-    for name, requires in required.items():
-        install = params["backend"][name]["install"] if name in params["backend"] else "make install"
+    plan = check_fresh(params)
+    for name, requires in _required(params).items():
+        install = params["backend"][name]["install"] if name in params["backend"] else host.INSTALL
         facts = host.tool_facts(requires, install)
         for tool, wrong in facts["wrong"].items():
             raise ToolError(f"{tool}: {wrong}", where=f"backend {name}", hint=f"run: {install}")
         write_json(layout.host(name), facts)
     write_json(layout.host("machine"), host.machine_facts())
-    write_inputs(params["plan"])
+    write_inputs(plan)
 
 
 def _required(params: JSON) -> dict[str, dict[str, str]]:

@@ -2,62 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import Answer, ask_runtime, busy_cores
+from pipeline.entries import Benchmark
 from pipeline.harness import host
-from pipeline.types import JSON
+from pipeline.records import Measured, Speed
 
 BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are does not change the speed
 
 
-def measure(backend: str, package: Path, settings: JSON, machine: JSON) -> JSON:
-    """{metrics, extra, runs, threads, …, machine} of a package, measured in a fresh process.
-
-    settings: as `benchmark` in conf/config.yaml has them, and `device`.
-    """
-    count = settings["threads"] or min(host.threads(), psutil.cpu_count(logical=False) or 1)
-    prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings["prompt_tokens"])]
+def measure(package: Path, settings: Benchmark, machine: Mapping[str, Any]) -> Measured:
+    """Speed and peak memory of a package, measured in a fresh process."""
+    count = settings.threads or min(host.threads(), psutil.cpu_count(logical=False) or 1)
+    prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings.prompt_tokens)]
     request = RuntimeRequest(
         "measure",
         [prompt],
-        settings["new_tokens"],
+        settings.new_tokens,
         count,
-        warmup=settings["warmup"],
-        runs=settings["runs"],
-        device=settings["device"],
+        warmup=settings.warmup,
+        runs=settings.runs,
+        device=settings.device,
     )
     before = busy_cores()
-    answer = ask_runtime(backend, package, request)
+    answer = ask_runtime(settings.backend, package, request)
     after = busy_cores()
-    return {
-        "metrics": _metrics(answer),
-        "extra": {name: round(median(runs), 2) for name, runs in answer.value.pop("extra", {}).items()},
-        "runs": answer.value,
-        "threads": count,
-        "prompt_tokens": settings["prompt_tokens"],
-        "new_tokens": settings["new_tokens"],
-        "load_before": round(before, 2),
-        "load_after": round(after, 2),
-        "noisy": max(before, after) > settings["busy_load"],
-        "machine": machine,
-    }
+    extra = answer.value.pop("extra", {})
+    return Measured(
+        metrics=_figures(answer),
+        extra={name: round(median(runs), 2) for name, runs in extra.items()},
+        runs=answer.value,
+        threads=count,
+        prompt_tokens=settings.prompt_tokens,
+        new_tokens=settings.new_tokens,
+        load_before=round(before, 2),
+        load_after=round(after, 2),
+        noisy=max(before, after) > settings.busy_load,
+        machine=machine,
+    )
 
 
-def _metrics(answer: Answer) -> JSON:
+def _figures(answer: Answer) -> Speed:
     """Medians over runs; ttft p50 and p95 by nearest rank."""
     runs = answer.value
     ttft = sorted(runs["ttft_ms"])
-    rank = max(0, -(-95 * len(ttft) // 100) - 1)
-    return {
-        "load_s": round(runs["load_s"], 4),
-        "ttft_ms_p50": round(median(ttft), 3),
-        "ttft_ms_p95": round(ttft[rank], 3),
-        "prefill_tokens_per_s": round(median(runs["prefill_tokens_per_s"]), 2),
-        "decode_tokens_per_s": round(median(runs["decode_tokens_per_s"]), 2),
-        "peak_rss_bytes": answer.peak_rss_bytes,
-    }
+    return Speed(
+        load_s=round(runs["load_s"], 4),
+        ttft_ms_p50=round(median(ttft), 3),
+        ttft_ms_p95=round(ttft[ceil(0.95 * len(ttft)) - 1], 3),
+        prefill_tokens_per_s=round(median(runs["prefill_tokens_per_s"]), 2),
+        decode_tokens_per_s=round(median(runs["decode_tokens_per_s"]), 2),
+        peak_rss_bytes=answer.peak_rss_bytes,
+    )

@@ -8,44 +8,57 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from dataclasses import fields
+
+    from pipeline.matrix.schema import BenchmarkConf
+
     parser.add_argument("package", type=Path, metavar="PACKAGE", help="a folder that the pipeline packaged")
     parser.add_argument("--out", type=Path, default=None, help="where to write (default: PACKAGE-name.benchmark.json)")
     parser.add_argument("--device", default=None, help="a target's device; without it, the package's target's")
-    for name, default in (("prompt-tokens", 128), ("new-tokens", 64), ("runs", 5), ("warmup", 1), ("threads", 0)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for field in fields(BenchmarkConf):
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, type=type(field.default), default=field.default, help="as in conf/config.yaml")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from dataclasses import fields
+
     from pipeline.backends.speed import measure
+    from pipeline.entries import Benchmark
     from pipeline.errors import ArtifactError, ConfigError
     from pipeline.files import write_json
     from pipeline.harness import host
+    from pipeline.matrix.plan import LEAST_RUN
+    from pipeline.matrix.schema import BenchmarkConf
     from pipeline.packaging.benchmark_file import FORMAT, package_digest, sealed
     from pipeline.packaging.manifest import verify
+    from pipeline.records import Origin
+    from pipeline.strict import plain
     from pipeline.types import Status
 
     manifest = verify(arguments.package)
     if manifest["status"] == Status.SKIPPED:
         raise ArtifactError(f"it was skipped: {manifest['reason']}", where=str(arguments.package))
-    device = manifest["cell"].get("device", "") if arguments.device is None else arguments.device
+    cell = manifest["cell"]
+    device = cell.get("device", "") if arguments.device is None else arguments.device
     machine = host.machine_facts()
     if device and device not in machine["accelerators"]:
         needs = host.DEVICES.get(device, f"a device called {device}")
         raise ConfigError(
             f"this machine is not {needs}", where=str(arguments.package), hint="--device '' takes the CPU"
         )
-    settings = {name: getattr(arguments, name) for name in ("prompt_tokens", "new_tokens", "runs", "warmup", "threads")}
-    if min(settings["prompt_tokens"], settings["new_tokens"] - 1, settings["runs"]) < 1:
-        raise ConfigError("--prompt-tokens and --runs are at least 1, --new-tokens at least 2")
-    backend = manifest["cell"]["backend"]
-    measured = measure(backend, arguments.package, {**settings, "device": device, "busy_load": 0.5}, machine)
-    identity = {"format": FORMAT, "cell": manifest["cell"]["id"], "backend": backend, "device": device}
-    content = {**identity, "package_sha256": package_digest(arguments.package), **measured}
+    settings = {field.name: getattr(arguments, field.name) for field in fields(BenchmarkConf)}
+    low = [
+        f"--{name.replace('_', '-')} is at least {least}" for name, least in LEAST_RUN.items() if settings[name] < least
+    ]
+    if low:
+        raise ConfigError("; ".join(low))
+    measured = measure(arguments.package, Benchmark(backend=cell["backend"], device=device, **settings), machine)
+    origin = Origin(FORMAT, cell["id"], cell["backend"], device, package_digest(arguments.package))
     out = arguments.out or Path(f"{arguments.package.resolve().name}.benchmark.json")
-    write_json(out, sealed(content))
-    metrics = measured["metrics"]
+    write_json(out, sealed({**plain(origin), **plain(measured)}))
+    metrics = measured.metrics
     sys.stdout.write(
-        f"{manifest['cell']['id']}: {metrics['decode_tokens_per_s']:,.1f} tokens/s, "
-        f"TTFT {metrics['ttft_ms_p50']:,.1f} ms; wrote {out}\n"
+        f"{cell['id']}: {metrics.decode_tokens_per_s:,.1f} tokens/s, TTFT {metrics.ttft_ms_p50:,.1f} ms; wrote {out}\n"
     )
     return 0

@@ -23,10 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write("params.yaml is what conf/ says\n")
         return 0
     from pipeline.files import write_text
-    from pipeline.matrix.compose import compose_config, to_yaml
+    from pipeline.matrix.compose import compose_config, settings_of, to_yaml
     from pipeline.matrix.conf import project_root
+    from pipeline.matrix.plan import make_plan
 
     config = compose_config(arguments.overrides)
+    plan = make_plan(settings_of(config))
     path = project_root() / layout.PARAMS
     text = to_yaml(config)
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -35,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     said = "is unchanged" if text == old else "written"
     for lock in layout.locks(project_root()):
         _set_aside_broken_lock(lock)
-    plan = config.plan
     sys.stdout.write(f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n")
     return 0
 

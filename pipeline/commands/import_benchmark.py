@@ -16,6 +16,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     for path in arguments.files:
         found = import_benchmark(path)
-        sys.stdout.write(f"{found['cell']}: {found['metrics']['decode_tokens_per_s']:,.1f} tokens/s, from {path}\n")
+        sys.stdout.write(f"{found.cell}: {found.metrics.decode_tokens_per_s:,.1f} tokens/s, from {path}\n")
     sys.stdout.write("run: dvc repro\n")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from pipeline.entries import Plan
 from pipeline.types import JSON
 
 
@@ -17,15 +18,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.matrix.compose import compose_config, settings_of
     from pipeline.matrix.plan import make_plan
+    from pipeline.strict import plain
 
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
-    shown = json.dumps(plan, indent=2) + "\n" if arguments.json else text(plan) + disk(plan, settings["model"])
+    shown = json.dumps(plain(plan), indent=2) + "\n" if arguments.json else text(plan) + disk(plan, settings["model"])
     sys.stdout.write(shown)
     return 0
 
 
-def disk(plan: JSON, models: JSON) -> str:
+def disk(plan: Plan, models: JSON) -> str:
     """What the plan's results take, about, and what is free."""
     import shutil
     from pathlib import Path
@@ -34,26 +36,26 @@ def disk(plan: JSON, models: JSON) -> str:
     from pipeline.matrix.sizes import DEFER_ABOVE, plan_size
     from pipeline.model.dimensions import dimensions
 
-    shapes = {name: dimensions(name, models[name]) for name in plan["models"]}
+    shapes = {name: dimensions(name, models[name]) for name in plan.models}
     needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
     said = f"{free / 1e9:.1f} GB free{': too little' if free < needed else ''}"
     return f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}\n"
 
 
-def text(plan: JSON) -> str:
+def text(plan: Plan) -> str:
     """The cells as a table, then the excluded combinations with their reasons."""
     from pipeline.matrix.plan import grouped
 
     rows = [("cell", "method", "settings")]
-    for key, cell in plan["cells"].items():
-        recipe = plan["builds"][cell["build"]]["quantize"]
-        settings = " ".join(f"{name}={_short(value)}" for name, value in recipe["settings"].items())
-        rows.append((key, recipe["method"], settings))
+    for key, cell in plan.cells.items():
+        recipe = plan.builds[cell.build].quantize.recipe
+        settings = " ".join(f"{name}={_short(value)}" for name, value in recipe.settings.items())
+        rows.append((key, recipe.method, settings))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows]
-    counts = ", ".join(f"{len(plan[group])} {group}" for group in ("models", "exports", "builds", "cells"))
-    lines += ["", f"{counts}; {len(plan['excluded'])} excluded"]
-    lines += [f"  {line}" for line in grouped(plan["excluded"])]
+    counts = ", ".join(f"{len(getattr(plan, group))} {group}" for group in ("models", "exports", "builds", "cells"))
+    lines += ["", f"{counts}; {len(plan.excluded)} excluded"]
+    lines += [f"  {line}" for line in grouped(plan.excluded)]
     return "\n".join(lines) + "\n"
 
 

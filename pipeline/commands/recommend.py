@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
-from pipeline.types import JSON
+from pipeline.records import Row, Verdict
+
+if TYPE_CHECKING:
+    from pipeline.reporting.choice import Choice
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,49 +21,50 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline import layout
     from pipeline.errors import ConfigError, suggest
-    from pipeline.files import read_json
-    from pipeline.reporting.choice import recommend
+    from pipeline.reporting.choice import recommend, targets_of
+    from pipeline.reporting.tables import read_cells
+    from pipeline.strict import plain
 
-    records = read_json(layout.CELLS)
-    targets = list(dict.fromkeys(record["target"] for record in records))
+    rows = read_cells(layout.CELLS)
+    targets = targets_of(rows)
     if arguments.target and arguments.target not in targets:
         hint = f"{suggest(arguments.target, targets)}; compose with 'target=[{arguments.target}]' and run dvc repro"
         raise ConfigError(f"no cell of the matrix is for target '{arguments.target}'", hint=hint)
-    choices = [recommend(records, target) for target in ([arguments.target] if arguments.target else targets)]
+    choices = [recommend(rows, target) for target in ([arguments.target] if arguments.target else targets)]
     if arguments.json:
-        sys.stdout.write(json.dumps(choices, indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(choices), indent=2) + "\n")
     else:
-        sys.stdout.write("\n".join(text(choice, records) for choice in choices))
+        sys.stdout.write("\n".join(text(choice, rows) for choice in choices))
     return 0
 
 
-def text(choice: JSON, records: list[JSON]) -> str:
+def text(choice: Choice, rows: list[Row]) -> str:
     """The choice with its margins, the front, and why the others lost."""
-    rows = {record["id"]: record for record in records}
-    lines = [f"{choice['target']}: {choice['choice'] or 'nothing passes its gates'}"]
-    if choice["choice"]:
-        lines.append(f"  {_figures(rows[choice['choice']])}; ship {choice['package']['path']}")
-        lines.append(f"  rests on {choice['rests_on']}")
-        lines += [f"  {_gate(gate)}" for gate in choice["gates"]]
-    elif choice["closest"]:
-        lines.append(f"  closest: {choice['closest']['id']}, misses {', '.join(choice['closest']['misses'])}")
-    if choice["front"]:
+    by_id = {row.id: row for row in rows}
+    lines = [f"{choice.target}: {choice.choice or 'nothing passes its gates'}"]
+    if choice.choice and choice.package:
+        lines.append(f"  {_figures(by_id[choice.choice])}; ship {choice.package.path}")
+        lines.append(f"  rests on {choice.rests_on}")
+        lines += [f"  {_gate(gate)}" for gate in choice.gates]
+    elif choice.closest:
+        lines.append(f"  closest: {choice.closest.id}, misses {', '.join(choice.closest.misses)}")
+    if choice.front:
         lines.append("  front (quality, size and speed):")
-        lines += [f"    {cell}  {_figures(rows[cell])}" for cell in choice["front"]]
-    if choice["lost"]:
+        lines += [f"    {cell}  {_figures(by_id[cell])}" for cell in choice.front]
+    if choice.lost:
         lines.append("  the others:")
-        lines += [f"    {cell}: {reason}" for cell, reason in choice["lost"].items()]
+        lines += [f"    {cell}: {reason}" for cell, reason in choice.lost.items()]
     return "\n".join(lines) + "\n"
 
 
-def _figures(record: JSON) -> str:
-    metrics = record["metrics"]
-    speed = metrics["decode_tokens_per_s"]
-    said = f"{metrics['size_bytes'] / 1e6:,.1f} MB, KL {metrics['kl_nats_mean_common']:.1e}"
+def _figures(row: Row) -> str:
+    metrics = row.metrics
+    speed = metrics.decode_tokens_per_s
+    said = f"{(metrics.size_bytes or 0) / 1e6:,.1f} MB, KL {metrics.kl_nats_mean_common:.1e}"
     return f"{said}, {speed:,.0f} tokens/s" if speed is not None else said
 
 
-def _gate(gate: JSON) -> str:
-    if gate["passed"] is None:
-        return f"{gate['gate']} {gate['bound']:g}: not measured"
-    return f"{gate['gate']} {gate['bound']:g}: {gate['value']:.3g}, {gate['margin']:+.0%} of margin"
+def _gate(gate: Verdict) -> str:
+    if gate.value is None or gate.margin is None:
+        return f"{gate.gate} {gate.bound:g}: not measured"
+    return f"{gate.gate} {gate.bound:g}: {gate.value:.3g}, {gate.margin:+.0%} of margin"

@@ -13,16 +13,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import json
-
     from pipeline.harness.params import read_params
+    from pipeline.matrix.plan import make_plan
+    from pipeline.reporting import tables
     from pipeline.reporting.console import table
     from pipeline.reporting.formats import fill
     from pipeline.reporting.report import write_report
     from pipeline.types import Status
 
-    records = write_report(read_params())
+    plan = make_plan(read_params())
+    rows = write_report(plan)
     if arguments.fill:
-        fill(arguments.fill, records)
-    sys.stdout.write(json.dumps(records, indent=2) + "\n" if arguments.json else table(records) + "\n")
-    return 1 if any(record["status"] == Status.FAILED for record in records) else 0
+        fill(arguments.fill, rows, {name: look.format for name, look in plan.backends.items()})
+    sys.stdout.write(tables.cells_json(rows) if arguments.json else table(rows) + "\n")
+    return 1 if any(row.status is Status.FAILED for row in rows) else 0

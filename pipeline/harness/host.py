@@ -29,6 +29,7 @@ DEVICES = {
     "ios": "an iPhone or iPad",
     "iot-arm64": "a 64-bit Arm board on Linux",
 }
+INSTALL = "make install"  # what brings a missing tool
 INTEL = "0x8086"  # PCI vendor
 # features that choose kernels, in the words of Linux's /proc/cpuinfo: x86-64's, then Arm's (asimd is NEON)
 INSTRUCTIONS = (
@@ -48,7 +49,7 @@ def installed(package: str) -> str | None:
         return None
 
 
-def tool_facts(requires: Mapping[str, str], install: str = "make install") -> JSON:
+def tool_facts(requires: Mapping[str, str], install: str = INSTALL) -> JSON:
     """{usable, reason, missing, versions} of one backend's tools: missing ones make its cells skipped.
 
     A version other than the required one is listed under `wrong`; `install` is the command that helps.

@@ -1,8 +1,9 @@
-"""What decides a stage's result besides its data: its settings and its code, a small file per stage that guard writes.
+"""What decides a stage's result besides its data: its entry and its code, a small file per stage that guard writes.
 
 dvc.yaml's stages depend on `inputs/<stage>/<key>.json` in place of a dozen paths and a part of params.yaml each: DVC
 reads params.yaml again for every stage that names a part of it, and rewrites all of dvc.lock after every stage, so
-that what a stage lists is paid for by all of them (docs/performance.md).
+that what a stage lists is paid for by all of them (docs/performance.md). A stage takes its entry from this file, so
+that it cannot see anything else.
 """
 
 from __future__ import annotations
@@ -10,46 +11,39 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pipeline import layout
-from pipeline.files import write_json
-from pipeline.types import JSON
-
-_MANIFEST, _PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
-_MODEL = tuple(f"pipeline/model/{name}.py" for name in ("checkpoint", "tokenizer", "loading"))
-_BACKEND = (*(f"pipeline/backends/{name}" for name in ("base.py", "staged.py", "nncf.py", "{backend}")), *_MODEL)
-_FETCH = (*(f"pipeline/model/{name}.py" for name in ("checkpoint", "dimensions", "rope", "tokenizer")), _MANIFEST)
-_REFERENCE = (
-    "pipeline/model/layer_by_layer.py",
-    *(f"pipeline/metrics/{name}.py" for name in ("divergence", "questions")),
-)
-_PACKAGE = ("pipeline/packaging/card.py", "pipeline/model/licenses.py", _MANIFEST, _PROCESS)
-
-# stage → the group of its plan entries, and the code that can change its bytes: files, and folders whole
-STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "fetch": ("models", ("stages/fetch/fetch.py", *_FETCH)),
-    "reference": ("models", ("stages/reference/reference.py", *_REFERENCE, *_MODEL)),
-    "convert": ("exports", ("stages/convert/convert.py", "pipeline/matrix/sizes.py", *_BACKEND)),
-    "quantize": ("builds", ("stages/quantize/quantize.py", *_BACKEND)),
-    "evaluate": ("builds", ("stages/evaluate/evaluate.py", _PROCESS, "pipeline/metrics", *_BACKEND)),
-    "package": ("cells", ("stages/package/package.py", *_PACKAGE, *_BACKEND)),
-    "benchmark": ("cells", ("stages/benchmark/benchmark.py", "pipeline/backends/speed.py", _PROCESS, *_BACKEND)),
-}
+from pipeline.entries import Plan
+from pipeline.errors import ArtifactError
+from pipeline.files import read_json, write_json
+from pipeline.harness.stages import STAGES, Stage
+from pipeline.strict import plain, read
 
 
-def write_inputs(plan: JSON, root: Path = Path()) -> None:
+def write_inputs(plan: Plan, root: Path = Path()) -> None:
     """Write inputs/<stage>/<key>.json for every entry of the plan, and inputs/report.json."""
     digest = cache(lambda path: digest_code(root / path))
-    for stage, (group, _) in STAGES.items():
-        for key, entry in plan[group].items():
-            code = {path: digest(path) for path in code_of(stage, entry.get("backend", ""))}
-            write_json(root / layout.inputs(stage, key), {"settings": entry[stage], "code": code})
-    write_json(root / layout.inputs("report"), {"cells": plan["cells"], "excluded": plan["excluded"]})
+    for name, stage in STAGES.items():
+        for key, entry in getattr(plan, stage.group).items():
+            code = {path: digest(path) for path in stage.code_of(getattr(entry, "backend", ""))}
+            write_json(root / layout.inputs(name, key), {"entry": plain(getattr(entry, name)), "code": code})
+    write_json(root / layout.inputs("report"), {"plan": plain(plan)})
 
 
-def code_of(stage: str, backend: str) -> list[str]:
-    """The files and folders of code that decide what `stage` writes for `backend`."""
-    return [path.format(backend=backend) for path in STAGES[stage][1]]
+def read_entry(stage: Stage, key: str) -> Any:
+    """What guard wrote for a stage's entry. Raises ArtifactError where there is none."""
+    path = layout.inputs(stage.name, key)
+    if not path.is_file():
+        known = f"the plan has no {stage.group.removesuffix('s')} '{key}', or guard has not run"
+        raise ArtifactError(known, where=str(path), hint="run: dvc repro, or: python -m stages guard")
+    return read(stage.entry, read_json(path).get("entry"), str(path))
+
+
+def read_plan_inputs() -> Plan:
+    """The plan as guard wrote it for the report."""
+    path = layout.inputs("report")
+    return read(Plan, read_json(path).get("plan"), str(path))
 
 
 def digest_code(path: Path) -> str:

@@ -1,29 +1,58 @@
-"""Skips are data: an artifact that says `skipped` and why, which its dependents pass on."""
+"""Skips are data: a result that says `skipped` and why, which its dependents pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline import layout
-from pipeline.errors import ToolError
-from pipeline.files import read_json
+from pipeline.errors import ArtifactError, ToolError
+from pipeline.files import read_json, write_json
+from pipeline.records import Outcome
+from pipeline.strict import plain, read
 from pipeline.types import JSON, Status
 
-
-def outcome(artifact: Path) -> JSON:
-    """What an artifact says of itself: a JSON file, or the manifest of a folder."""
-    said: JSON = read_json(artifact if artifact.suffix == ".json" else artifact / layout.MANIFEST)
-    return said
+Result = TypeVar("Result", bound=Outcome)
 
 
-def why_skipped(*artifacts: Path) -> str | None:
-    """The reason of the first skipped artifact, or None."""
-    for artifact in artifacts:
-        said = outcome(artifact)
-        if said["status"] == Status.SKIPPED:
-            return str(said["reason"])
-    return None
+class Skip(Exception):  # noqa: N818 (no error)
+    """Raised by a stage that cannot run here, with the reason: an outcome, no failure."""
+
+
+def said(result: Path) -> JSON:
+    """What a result says of itself: a JSON file, or the manifest of a folder. Raises ArtifactError without a status."""
+    path = result if result.suffix == ".json" else result / layout.MANIFEST
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("status") not in list(Status):
+        raise ArtifactError("it has no status", where=path.as_posix(), hint="remove it and run dvc repro")
+    return found
+
+
+def read_result(kind: type[Result], result: Path) -> Result | Outcome:
+    """The result, or where it was skipped or failed an Outcome that says so. Raises ArtifactError for a broken one."""
+    found = said(result)
+    if found["status"] == Status.OK:
+        return read(kind, found, result.as_posix())
+    return Outcome(Status(found["status"]), str(found.get("reason") or ""))
+
+
+def read_ok(kind: type[Result], result: Path) -> Result:
+    """A result that is known to be there and ok."""
+    return read(kind, said(result), result.as_posix())
+
+
+def write_skipped(results: Iterable[Path], reason: str) -> None:
+    """Say in each result, a JSON file or a folder's manifest, that it was skipped."""
+    for result in results:
+        path = result if result.suffix == ".json" else result / layout.MANIFEST
+        write_json(path, plain(Outcome(Status.SKIPPED, reason)))
+
+
+def why_skipped(results: Iterable[Path]) -> str | None:
+    """The reason of the first skipped result, or None."""
+    found = (said(result) for result in results)
+    return next((str(entry["reason"]) for entry in found if entry["status"] == Status.SKIPPED), None)
 
 
 def why_unusable(backend: str, without: Collection[str] = ()) -> str | None:

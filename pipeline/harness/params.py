@@ -1,4 +1,4 @@
-"""params.yaml → what one stage needs. Nothing else reads it."""
+"""params.yaml, as it lies on the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline import layout
-from pipeline.errors import ConfigError, StaleParamsError, suggest
+from pipeline.errors import StaleParamsError
 from pipeline.types import JSON
 
 COMPOSE = "python -m pipeline compose"
@@ -26,12 +26,3 @@ def read_params(path: Path = layout.PARAMS) -> JSON:
     if not isinstance(params, dict) or not isinstance(params.get("plan"), dict):
         raise StaleParamsError("params.yaml has no plan", hint=f"run: {COMPOSE}")
     return params
-
-
-def entry(params: JSON, group: str, key: str) -> JSON:
-    """One entry of the plan: group is models, exports, builds or cells."""
-    entries = params["plan"].get(group, {})
-    if key not in entries:
-        raise ConfigError(f"the plan has no {group.removesuffix('s')} '{key}'", hint=suggest(key, entries))
-    found: JSON = entries[key]
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import platform
@@ -12,13 +11,19 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from pipeline import layout
-from pipeline.errors import PipelineError
-from pipeline.files import disk_error, write_json
+from pipeline.errors import explain
+from pipeline.files import fresh_folder, write_json
+from pipeline.harness.inputs import read_entry
 from pipeline.harness.interpreter import hide
-from pipeline.harness.params import entry, read_params
-from pipeline.types import JSON, Status
+from pipeline.harness.outcome import Skip, why_skipped, why_unusable, write_skipped
+from pipeline.harness.stages import Stage
+from pipeline.records import StageRecord
+from pipeline.strict import plain
+from pipeline.types import Status
 
 log = logging.getLogger(__name__)
 
@@ -46,69 +51,84 @@ def setup() -> None:
     hide("openvino_telemetry")
 
 
-def run_stage(stage: str, key: str, work: Callable[[], str | None]) -> int:
+def run_stage(stage: str, key: str, work: Callable[[], object]) -> int:
     """Run one stage's work and return its exit code.
 
-    `work` returns None, or the reason for which it skipped. The record outside DVC's outs is written
-    whatever happens; an expected error is one line, an unexpected one keeps its traceback.
+    Work that cannot be done here raises Skip. The record outside DVC's outs is written whatever happens; an expected
+    error is one line, an unexpected one keeps its traceback.
     """
     setup()
     name = f"{stage}@{key}" if key else stage
     started, begun = datetime.now(UTC), time.perf_counter()
     status, reason, code = Status.OK, "", 0
     try:
-        skipped = work()
-        if skipped:
-            status, reason = Status.SKIPPED, skipped
-    except PipelineError as error:
-        status, reason, code = Status.FAILED, str(error), error.exit_code
-    except OSError as error:
-        clear = disk_error(error, name)
-        status, reason, code = Status.FAILED, str(clear or f"{type(error).__name__}: {error}"), 1
-        if clear is None:
+        work()
+    except Skip as skipped:
+        status, reason = Status.SKIPPED, str(skipped)
+    except BaseException as error:
+        expected = explain(error)
+        if expected is None:
             traceback.print_exc()
-    except MemoryError:
-        status, reason, code = (
-            Status.FAILED,
-            "out of memory: close other programs, or take a smaller model",
-            1,
-        )
-    except KeyboardInterrupt:
-        status, reason, code = Status.FAILED, "interrupted", 130
-    except Exception as error:
-        traceback.print_exc()
-        status, reason, code = Status.FAILED, f"{type(error).__name__}: {error}", 1
-    seconds = time.perf_counter() - begun
+        status = Status.FAILED
+        reason, code = expected or (f"{type(error).__name__}: {error}", 1)
+    record = StageRecord(
+        status,
+        reason,
+        stage=stage,
+        key=key,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - begun, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        host=platform.node(),
+        python=platform.python_version(),
+    )
     with suppress(OSError):  # a full disk must not hide the reason
-        write_json(
-            layout.record(stage, key),
-            {
-                "stage": stage,
-                "key": key,
-                "status": status,
-                "reason": reason,
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": round(seconds, 3),
-                "peak_rss_bytes": peak_rss_bytes(),
-                "host": platform.node(),
-                "python": platform.python_version(),
-            },
-        )
+        write_json(layout.record(stage, key), plain(record))
     if code:
         log.error("error: %s: %s", name, reason)
     elif status is Status.SKIPPED:
         log.info("%s: skipped: %s", name, reason)
     else:
-        log.debug("%s: %.1f s", name, seconds)
+        log.debug("%s: %.1f s", name, record.seconds)
     return code
 
 
-def main(stage: str, group: str, step: Callable[[str, JSON], str | None]) -> int:
-    """A stage's command line: one argument, the key of an entry in the plan's `group`."""
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}")
-    parser.add_argument("key", help=f"an entry of plan.{group} in params.yaml")
-    key = parser.parse_args().key
-    return run_stage(stage, key, lambda: step(key, entry(read_params(), group, key)))
+def run_entry(stage: Stage, key: str, step: Callable[..., Any]) -> None:
+    """One entry of a stage over the plan: `step(key, entry, out)`, or `step(key, entry)` where it leaves a JSON file.
+
+    What the step returns, a dataclass or plain data, is the file or the folder's manifest, which comes last; None where
+    the step writes it. Raises Skip, with all results saying so, when an earlier one was skipped or a tool is missing.
+    """
+    entry = read_entry(stage, key)
+    outs = stage.outs(key)
+    reason = why_skipped(stage.after(key, entry)) or _why_unusable(entry)
+    try:
+        if reason:
+            raise Skip(reason)
+        if outs[0].suffix == ".json":
+            write_json(outs[0], plain(step(key, entry)))
+            return
+        with fresh_folder(outs[0]) as out:
+            made = step(key, entry, out)
+            if made is not None:
+                write_json(out / layout.MANIFEST, plain(made))
+    except Skip as skipped:
+        _skip(outs, str(skipped))
+        raise
+
+
+def _why_unusable(entry: Any) -> str | None:
+    backend = getattr(entry, "backend", "")
+    return why_unusable(backend, getattr(entry, "without", ())) if backend else None
+
+
+def _skip(outs: tuple[Path, ...], reason: str) -> None:
+    if outs[0].suffix == ".json":
+        write_skipped(outs, reason)
+        return
+    with fresh_folder(outs[0]) as out:
+        write_skipped([out], reason)
+    write_skipped(outs[1:], reason)
 
 
 def peak_rss_bytes() -> int | None:

@@ -65,7 +65,7 @@ def settings_of(config: Any) -> JSON:
 
 
 def _resolve_plan(*, _root_: Any) -> Any:
-    return OmegaConf.create(make_plan(settings_of(_root_)))
+    return OmegaConf.create(make_plan(settings_of(_root_)).templates())
 
 
 def _check_options(conf: Path, overrides: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pipeline import layout
+from pipeline.entries import Plan
 from pipeline.errors import ConfigError, StaleParamsError
 from pipeline.harness.params import COMPOSE
 from pipeline.matrix.plan import make_plan
@@ -31,9 +32,14 @@ def conf_digest(root: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def check_fresh(params: JSON) -> None:
-    """Raises StaleParamsError when conf/ changed since, or the plan is not what the file's own settings give."""
+def check_fresh(params: JSON) -> Plan:
+    """The plan of params.yaml's own settings.
+
+    Raises StaleParamsError when conf/ changed since, or the file's templates are not what its settings give.
+    """
     if params.get("conf_digest") != conf_digest():
         raise StaleParamsError("conf/ changed after params.yaml was composed", hint=f"run: {COMPOSE}")
-    if make_plan(params) != params["plan"]:
+    plan = make_plan(params)
+    if plan.templates() != params["plan"]:
         raise StaleParamsError("params.yaml's plan is not what its own settings give", hint=f"run: {COMPOSE}")
+    return plan

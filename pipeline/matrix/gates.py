@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ConfigError, suggest
-from pipeline.types import JSON
+from pipeline.records import Figures, ReferenceFigures, Verdict
 
-Figure = Callable[[Mapping[str, Any], Mapping[str, Any]], float | None]
+Figure = Callable[[Figures, ReferenceFigures | None], float | None]
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,20 @@ class Gate:
 
 
 def _metric(name: str, unit: float = 1.0) -> Figure:
-    def figure(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
+    def figure(metrics: Figures, reference: ReferenceFigures | None) -> float | None:
         value = metrics.get(name)
         return None if value is None else float(value) / unit
 
     return figure
 
 
-def _perplexity_increase(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
-    own, base = metrics.get("perplexity"), reference.get("perplexity")
+def _perplexity_increase(metrics: Figures, reference: ReferenceFigures | None) -> float | None:
+    own, base = metrics.perplexity, reference.perplexity if reference else None
     return own / base - 1 if own and base else None
 
 
-def _accuracy_kept(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
-    own, base = metrics.get("task_accuracy"), reference.get("task_accuracy")
+def _accuracy_kept(metrics: Figures, reference: ReferenceFigures | None) -> float | None:
+    own, base = metrics.task_accuracy, reference.task_accuracy if reference else None
     return own / base if own is not None and base else None
 
 
@@ -71,37 +71,32 @@ def check_gates(target: str, conf: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def judge(metrics: Mapping[str, Any], reference: Mapping[str, Any], bounds: Mapping[str, float]) -> list[JSON]:
-    """[{gate, bound, value, passed, margin}]: passed is null where the figure is missing; margin is relative."""
-    verdicts = []
-    for name, bound in bounds.items():
-        if name not in GATES:
-            raise ConfigError(f"unknown gate '{name}'", hint=suggest(name, GATES))
-        gate = GATES[name]
-        value = gate.figure(metrics, reference)
-        room = None if value is None else (bound - value if gate.most else value - bound)
-        verdicts.append(
-            {
-                "gate": name,
-                "bound": bound,
-                "value": value,
-                "passed": None if room is None else room >= 0,
-                "margin": None if room is None else round(room / bound if bound else room, 4),
-            }
-        )
-    return verdicts
+def judge(metrics: Figures, reference: ReferenceFigures | None, bounds: Mapping[str, float]) -> tuple[Verdict, ...]:
+    """A verdict per bound: `passed` is None where the figure is missing; the margin is relative."""
+    return tuple(_verdict(name, metrics, reference, bound) for name, bound in bounds.items())
 
 
-def missed(gates: list[JSON]) -> list[str]:
+def _verdict(name: str, metrics: Figures, reference: ReferenceFigures | None, bound: float) -> Verdict:
+    if name not in GATES:
+        raise ConfigError(f"unknown gate '{name}'", hint=suggest(name, GATES))
+    gate = GATES[name]
+    value = gate.figure(metrics, reference)
+    if value is None:
+        return Verdict(name, bound, None, None, None)
+    room = bound - value if gate.most else value - bound
+    return Verdict(name, bound, value, room >= 0, round(room / bound if bound else room, 4))
+
+
+def missed(gates: Iterable[Verdict]) -> list[str]:
     """`max_kl_nats 0.11 > 0.1` of each missed gate."""
     sign = {True: ">", False: "<"}
     return [
-        f"{gate['gate']} {gate['value']:.3g} {sign[GATES[gate['gate']].most]} {gate['bound']:g}"
+        f"{gate.gate} {gate.value:.3g} {sign[GATES[gate.gate].most]} {gate.bound:g}"
         for gate in gates
-        if gate["passed"] is False
+        if gate.passed is False
     ]
 
 
-def passes(gates: list[JSON]) -> bool:
+def passes(gates: Iterable[Verdict]) -> bool:
     """Whether no gate is missed; a figure that is missing misses nothing."""
-    return all(gate["passed"] is not False for gate in gates)
+    return all(gate.passed is not False for gate in gates)

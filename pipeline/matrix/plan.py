@@ -9,29 +9,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pipeline import layout
+from pipeline.entries import (
+    BackendLook,
+    Benchmark,
+    BuildEntry,
+    CalibrationText,
+    CellEntry,
+    Convert,
+    Evaluate,
+    ExportEntry,
+    Fetch,
+    ModelEntry,
+    Package,
+    Plan,
+    Quantize,
+    Reference,
+)
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.matrix.gates import check_gates
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
+from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.dimensions import Dimensions, dimensions
 from pipeline.model.licenses import check_license
-from pipeline.types import JSON, Family, Recipe
+from pipeline.types import Family, Recipe
 
 AXES = ("model", "precision", "backend", "target")
 SETTINGS = (*AXES, "suite", "seed", "evaluate", "benchmark", "track")
 ID = re.compile(r"[a-z0-9-]+")
-HUB_CODE = "pipeline/model/hub.py"  # what fetch depends on where no local folder is
 
 
-def make_plan(config: Mapping[str, Any]) -> JSON:
+def make_plan(config: Mapping[str, Any]) -> Plan:
     """The plan of a composed config (plain containers). Raises ConfigError that lists all that is wrong."""
     shapes = _check(config)
-    plan: JSON = {"models": {}, "exports": {}, "builds": {}, "cells": {}, "excluded": {}}
+    looks = {
+        name: BackendLook(conf["card"]["format"], conf["card"]["colour"]) for name, conf in config["backend"].items()
+    }
+    plan = Plan({}, {}, {}, {}, {}, looks)
     for model, precision, backend, target in product(*(config[axis] for axis in AXES)):
         option = config["precision"][precision]
         combination = Combination(
@@ -48,11 +68,11 @@ def make_plan(config: Mapping[str, Any]) -> JSON:
         cell = "_".join((model, precision, backend, target))
         reason = why_excluded(combination)
         if reason:
-            plan["excluded"][cell] = reason
+            plan.excluded[cell] = reason
         else:
             _add(plan, cell, combination, config)
-    if not plan["cells"]:
-        raise ConfigError(f"every cell of the matrix is excluded ({'; '.join(grouped(plan['excluded']))})")
+    if not plan.cells:
+        raise ConfigError(f"every cell of the matrix is excluded ({'; '.join(grouped(plan.excluded))})")
     return plan
 
 
@@ -87,7 +107,7 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
             problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
     benchmark = config["benchmark"]
     problems += [
-        f"benchmark.{key} must be at least {least}" for key, least in _LEAST_RUN.items() if benchmark[key] < least
+        f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least
     ]
     for name, target in config["target"].items():
         problems += check_gates(name, target)
@@ -108,18 +128,18 @@ def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
 
 
 _LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
-_LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
+LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
 
 
-def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> None:
-    recipe = c.recipe()
+def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> None:
+    recipe = c.recipe
     if recipe is None:
         raise ConfigError(f"{c.backend} has no {c.family} recipe '{c.recipe_name}'", where=cell)
     form = c.form(recipe)
     if form not in c.backend_conf["forms"]:
         known = ", ".join(c.backend_conf["forms"])
         raise ConfigError(f"form '{form}' is none of {known}", where=f"backend.{c.backend}")
-    if needs_calibration(recipe) and not config["evaluate"]["calibration"]:
+    if needs_calibration(recipe, c.backend_conf["methods"]) and not config["evaluate"]["calibration"]:
         raise ConfigError(
             f"recipe '{recipe.name}' of {c.backend} needs calibration data",
             where=cell,
@@ -128,115 +148,114 @@ def _add(plan: JSON, cell: str, c: Combination, config: Mapping[str, Any]) -> No
     export = "_".join((c.model, c.backend, form))
     own = [*([recipe.name] if recipe.name != c.recipe_name else []), *([form] if form != recipe.form else [])]
     build = "-".join(("_".join((c.model, c.precision, c.backend)), *own))
-    plan["models"].setdefault(c.model, _model(c.model, config))
-    weights = plan["models"][c.model]["weights"]
-    plan["exports"].setdefault(
-        export,
-        {
-            "model": c.model,
-            "backend": c.backend,
-            "weights": weights,
-            "convert": {
-                "form": _form(c, form),
-                "requires": dict(c.backend_conf["requires"]),
-                "without": list(c.backend_conf["converts_without"]),
-            },
-        },
+    if c.model not in plan.models:
+        plan.models[c.model] = _model(c.model, config)
+    weights = plan.models[c.model].weights
+    if export not in plan.exports:
+        plan.exports[export] = _export(c, form, weights)
+    if build not in plan.builds:
+        plan.builds[build] = _build(c, replace(recipe, form=form), export, weights, config)
+    plan.cells[cell] = _cell(c, build, plan.builds[build], config)
+
+
+def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
+    model, evaluate = config["model"][name], config["evaluate"]
+    weights = model["path"] or layout.model(name).as_posix()
+    return ModelEntry(
+        source=model["path"] or layout.inputs("fetch", name).as_posix(),  # a dependency that is there anyway
+        weights=weights,
+        text=evaluate["text"],
+        questions=evaluate["questions"] or evaluate["text"],
+        fetch=Fetch(**{key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}),
+        reference=Reference(
+            weights=weights,
+            trust_remote_code=model["trust_remote_code"],
+            **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
+            decode_prompts=evaluate["decode_prompts"],
+        ),
     )
-    plan["builds"].setdefault(build, _build(c, recipe, form, export, weights, config))
-    plan["cells"][cell] = _cell(c, build, plan["builds"][build], config)
 
 
-def _form(c: Combination, form: str) -> JSON:
+def _export(c: Combination, form: str, weights: str) -> ExportEntry:
     """The input form, with the tool's checkout where the user has one. Raises ConfigError for a missing one."""
     root = c.backend_conf["root"]
     if root and not Path(root).is_dir():
         raise ConfigError("there is no such folder", where=f"backend.{c.backend}.root {root}")
-    return {**c.backend_conf["forms"][form], **({"root": root} if root else {})}
+    convert = Convert(
+        model=c.model,
+        backend=c.backend,
+        weights=weights,
+        form={**c.backend_conf["forms"][form], **({"root": root} if root else {})},
+        requires=dict(c.backend_conf["requires"]),
+        without=tuple(c.backend_conf["converts_without"]),
+    )
+    return ExportEntry(c.model, c.backend, weights, convert)
 
 
-def _model(name: str, config: Mapping[str, Any]) -> JSON:
-    model, evaluate = config["model"][name], config["evaluate"]
-    fetch = {key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}
-    return {
-        "source": model["path"] or HUB_CODE,
-        "weights": model["path"] or layout.model(name).as_posix(),
-        "text": evaluate["text"],
-        "questions": evaluate["questions"] or evaluate["text"],
-        "fetch": fetch,
-        "reference": {
-            **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
-            "decode_prompts": evaluate["decode_prompts"],
-            "trust_remote_code": model["trust_remote_code"],
-        },
-    }
-
-
-def _build(c: Combination, recipe: Recipe, form: str, export: str, weights: str, config: Mapping[str, Any]) -> JSON:
-    evaluate = config["evaluate"]
-    quantize: JSON = {
-        "family": str(c.family),
-        "recipe": recipe.name,
-        "method": recipe.method,
-        "form": form,
-        "settings": {**recipe.settings, **({"seed": config["seed"]} if draws(recipe) else {})},
-    }
-    calibration = layout.model(c.model).as_posix()  # a dependency that is there anyway
-    if needs_calibration(recipe):
+def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Mapping[str, Any]) -> BuildEntry:
+    evaluate, methods = config["evaluate"], c.backend_conf["methods"]
+    if draws(recipe, methods):
+        recipe = replace(recipe, settings={**recipe.settings, "seed": config["seed"]})
+    calibration, text = layout.model(c.model).as_posix(), None  # a dependency that is there anyway
+    if needs_calibration(recipe, methods):
         calibration = evaluate["calibration"]
-        quantize["calibration"] = {"text": calibration, "window": evaluate["window"]}
+        text = CalibrationText(calibration, evaluate["window"])
     elif recipe.settings.get("imatrix"):
         calibration = recipe.settings["imatrix"]
         if not Path(calibration).is_file():
             raise ConfigError(f"there is no file {calibration}", where=f"recipe {recipe.name} of {c.backend}, imatrix")
-    return {
-        "model": c.model,
-        "backend": c.backend,
-        "export": export,
-        "weights": weights,
-        "calibration": calibration,
-        "quantize": quantize,
-        "evaluate": {"decode_tokens": evaluate["decode_tokens"], **_share(c, evaluate)},
-    }
+    slow = c.backend_conf["slow"]  # such a backend is evaluated on a share
+    return BuildEntry(
+        model=c.model,
+        backend=c.backend,
+        export=export,
+        weights=weights,
+        calibration=calibration,
+        quantize=Quantize(c.model, c.backend, export, weights, recipe, text),
+        evaluate=Evaluate(
+            model=c.model,
+            backend=c.backend,
+            weights=weights,
+            decode_tokens=evaluate["decode_tokens"],
+            windows=evaluate["slow_tokens"] // evaluate["window"] if slow else 0,
+            questions=evaluate["slow_questions"] if slow else 0,
+        ),
+    )
 
 
-def _share(c: Combination, evaluate: Mapping[str, Any]) -> JSON:
-    """How many windows and questions a backend is evaluated on; 0 is all."""
-    if not c.backend_conf["slow"]:
-        return {"windows": 0, "questions": 0}
-    return {"windows": evaluate["slow_tokens"] // evaluate["window"], "questions": evaluate["slow_questions"]}
+def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, Any]) -> CellEntry:
+    model, recipe, device = config["model"][c.model], built.quantize.recipe, c.target_conf["device"]
+    card, architecture = c.backend_conf["card"], ARCHITECTURES.get(c.dimensions.architecture)
+    return CellEntry(
+        model=c.model,
+        backend=c.backend,
+        build=build,
+        shown=_shown(c, recipe),
+        gates=dict(c.target_conf["gates"]),
+        package=Package(
+            model=c.model,
+            backend=c.backend,
+            build=build,
+            weights=built.weights,
+            precision=c.precision,
+            recipe=recipe,
+            target=c.target,
+            device=device,
+            license=model["license"],
+            source=model["repo"] or Path(model["path"]).name,
+            library=card["library"] or c.backend,
+            tags=(architecture.tag if architecture else "", *card["tags"]),
+            options=dict(c.target_conf["package"].get(c.backend, {})),
+            run=c.target_conf["run"],
+        ),
+        benchmark=Benchmark(backend=c.backend, device=device, **config["benchmark"]),
+    )
 
 
-def _cell(c: Combination, build: str, built: JSON, config: Mapping[str, Any]) -> JSON:
-    model, recipe = config["model"][c.model], built["quantize"]
-    return {
-        "model": c.model,
-        "backend": c.backend,
-        "build": build,
-        "package": {
-            "precision": c.precision,
-            "family": str(c.family),
-            "recipe": recipe["recipe"],
-            "method": recipe["method"],
-            "settings": recipe["settings"],
-            "shown": _shown(c, recipe),
-            "target": c.target,
-            "device": c.target_conf["device"],
-            "license": model["license"],
-            "source": model["repo"] or Path(model["path"]).name,
-            "weights": built["weights"],
-            "options": dict(c.target_conf["package"].get(c.backend, {})),
-            "run": c.target_conf["run"],
-        },
-        "gates": dict(c.target_conf["gates"]),
-        "benchmark": {**config["benchmark"], "device": c.target_conf["device"]},
-    }
-
-
-def _shown(c: Combination, recipe: JSON) -> str:
+def _shown(c: Combination, recipe: Recipe) -> str:
     """What people call the precision: Q4_K_M where GGUF has such a name."""
-    kind = recipe["settings"].get("type")
+    kind = recipe.settings.get(c.backend_conf["shown"])
     if not kind:
         return c.precision
-    name = f"{kind} imatrix" if recipe["settings"].get("imatrix") else str(kind)
-    return f"{c.precision} {name}" if recipe["recipe"] == "default" else name
+    name = f"{kind} imatrix" if recipe.settings.get("imatrix") else str(kind)
+    return f"{c.precision} {name}" if recipe.name == "default" else name

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pipeline.errors import suggest
-from pipeline.matrix.recipes import parse_recipe
+from pipeline.matrix.recipes import PER_CHANNEL, parse_recipe
+from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.dimensions import Dimensions
 from pipeline.types import BITS, Family, Recipe
 
 DEFAULT = "default"
-WITH_MORE_THAN_TEXT = ("Phi3VForCausalLM", "Phi4MMForCausalLM")
-BLOCK = {"Q8_0": 32, "Q5_0": 32, "Q4_0": 32, "Q4_1": 32, "IQ4_NL": 32}  # values per scale; all other GGUF types: 256
-FALLBACK = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0", "IQ4_X": "IQ4_NL"}
+SMALLEST_BLOCK = 32  # of a quantized type
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Combination:
         own = self.target_conf["recipes"].get(self.backend, {}).get(self.family, DEFAULT)
         return str(own) if self.recipe_name == DEFAULT else self.recipe_name
 
+    @cached_property
     def recipe(self) -> Recipe | None:
         """The backend's recipe for this precision on this target, or None when it has none."""
         raw = self.backend_conf["recipes"].get(self.family, {}).get(self.chosen)
@@ -56,7 +57,7 @@ def backend_knows_architecture(c: Combination) -> str | None:
     known, wanted = c.backend_conf["architectures"], c.dimensions.architecture
     if wanted in known:
         return None
-    if wanted in WITH_MORE_THAN_TEXT:
+    if wanted in ARCHITECTURES and not ARCHITECTURES[wanted].text:
         return f"models with images or speech come later: no backend here takes {wanted} yet"
     return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {wanted or 'an unnamed one'}"
 
@@ -89,7 +90,7 @@ def target_takes_precision(c: Combination) -> str | None:
 
 def target_takes_form(c: Combination) -> str | None:
     """Whether the device takes the recipe's settings: an NPU's symmetric weights by channel, for example."""
-    recipe = c.recipe()
+    recipe = c.recipe
     words = {**recipe.settings, "method": recipe.method} if recipe else {}
     for word, values in c.target_conf["takes"].items():
         value = words.get(word)
@@ -107,9 +108,8 @@ def target_holds_model(c: Combination) -> str | None:
 
 
 def group_size_divides(c: Combination) -> str | None:
-    recipe = c.recipe()
-    size = recipe.settings.get("group_size", -1) if recipe else -1
-    if size == -1:
+    size = c.recipe.settings.get("group_size", PER_CHANNEL) if c.recipe else PER_CHANNEL
+    if size == PER_CHANNEL:
         return None
     for name in ("hidden_size", "intermediate_size"):
         channels = getattr(c.dimensions, name)
@@ -119,20 +119,18 @@ def group_size_divides(c: Combination) -> str | None:
 
 
 def rows_hold_the_type(c: Combination) -> str | None:
-    """GGUF's K-quants come in blocks of 256 values of a row; llama.cpp quietly takes another type for other rows."""
-    recipe = c.recipe()
-    kind = recipe.settings.get("type") if recipe else None
-    if recipe is None or kind is None or recipe.settings.get("allow_fallback"):
+    """A type comes in blocks of values of a row; for other rows the tool quietly takes another type."""
+    kind = c.recipe.settings.get("type") if c.recipe else None
+    rows = c.backend_conf["rows"].get(kind)
+    if c.recipe is None or rows is None or c.recipe.settings.get("allow_fallback"):
         return None
-    block = BLOCK.get(kind, 256)
     for name in ("hidden_size", "intermediate_size"):
         channels = getattr(c.dimensions, name)
-        if channels % block:
-            instead = FALLBACK.get(kind[:4] if not kind.startswith("IQ") else kind[:5], "F16")
-            instead = instead if block > 32 and channels % 32 == 0 else "F16"
+        if channels % rows["multiple"]:
+            instead = rows["otherwise"] if channels % SMALLEST_BLOCK == 0 else "F16"
             return (
-                f"{kind} needs rows of a multiple of {block}, {name} is {channels}; llama.cpp would take {instead} "
-                "there (allow_fallback: true in the recipe accepts it)"
+                f"{kind} needs rows of a multiple of {rows['multiple']}, {name} is {channels}; {c.backend} would take "
+                f"{instead} there (allow_fallback: true in the recipe accepts it)"
             )
     return None
 

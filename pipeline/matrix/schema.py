@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+MISSING: Any = "???"  # omegaconf's word for a mandatory value; a device that only measures has no omegaconf
 
 
 @dataclass
@@ -34,6 +34,46 @@ class PrecisionConf:
 
 
 @dataclass
+class LimitConf:
+    """What recipes with one of these values (`where`) are held to: `only` these words, or these values of words."""
+
+    where: dict[str, list[Any]] = field(default_factory=dict)
+    only: list[str] = field(default_factory=list)
+    takes: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass
+class MethodConf:
+    """The words a method takes, each with its values (none: any of its type), and what they entail.
+
+    calibrates, draws: cases in which a recipe reads the calibration split, or draws random numbers; {} is always.
+    """
+
+    words: dict[str, Any] = field(default_factory=dict)
+    limits: list[LimitConf] = field(default_factory=list)
+    calibrates: list[dict[str, list[Any]]] = field(default_factory=list)
+    draws: list[dict[str, list[Any]]] = field(default_factory=list)
+
+
+@dataclass
+class RowsConf:
+    """A type whose blocks need rows of a multiple of values; for other rows the tool takes `otherwise`."""
+
+    multiple: int = MISSING
+    otherwise: str = MISSING
+
+
+@dataclass
+class CardConf:
+    """What a backend's packages are called: by the hub (`library`, `tags`), and in the report."""
+
+    library: str = ""
+    format: str = ""
+    tags: list[str] = field(default_factory=list)
+    colour: str = ""
+
+
+@dataclass
 class BackendConf:
     """What a backend can do: read by planning, without importing the backend."""
 
@@ -44,8 +84,11 @@ class BackendConf:
     root: str = ""
     architectures: list[str] = field(default_factory=list)
     providers: dict[str, dict[str, str]] = field(default_factory=dict)
-    methods: dict[str, list[str]] = field(default_factory=dict)
+    methods: dict[str, MethodConf] = field(default_factory=dict)
     forms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, RowsConf] = field(default_factory=dict)  # by the value of the recipe's `type`
+    shown: str = ""  # the recipe's word that people name a precision by
+    card: CardConf = field(default_factory=CardConf)
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.types import BITS, JSON
+from pipeline.types import BITS
 
 if TYPE_CHECKING:
+    from pipeline.entries import Plan
     from pipeline.model.dimensions import Dimensions
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -38,23 +39,23 @@ def reference_size(tokens: int, width: int) -> int:
     return tokens * (width * 4 + 16)
 
 
-def plan_size(plan: JSON, shapes: Mapping[str, Dimensions], defer: float, kept: int) -> int:
+def plan_size(plan: Plan, shapes: Mapping[str, Dimensions], defer: float, kept: int) -> int:
     """Bytes of all that a plan's stages write, when each of it is there `kept` times; packages once at most.
 
     shapes: by model. Exports above `defer` bytes are not written. A model from the hub counts for the
     hub's own cache as well, unless blocks are shared.
     """
     total, parameters = 0, {name: shape.parameters for name, shape in shapes.items()}
-    for name, model in plan["models"].items():
-        total += kept * reference_size(model["reference"]["tokens"], shapes[name].hidden_size)
-        if model["fetch"]["repo"]:
+    for name, model in plan.models.items():
+        total += kept * reference_size(model.reference.tokens, shapes[name].hidden_size)
+        if model.fetch.repo:
             total += (2 * kept - 1) * parameters[name] * BYTES["bf16"]
-    for export in plan["exports"].values():
-        size = export_size(parameters[export["model"]], export["convert"]["form"])
+    for export in plan.exports.values():
+        size = export_size(parameters[export.model], export.convert.form)
         total += kept * size if size <= defer else 0
     builds = {
-        key: build_size(count := parameters[build["model"]], build["quantize"]["family"], int(EMBEDDING * count))
-        for key, build in plan["builds"].items()
+        key: build_size(count := parameters[build.model], build.quantize.recipe.family, int(EMBEDDING * count))
+        for key, build in plan.builds.items()
     }
     total += kept * sum(builds.values())
-    return total + (kept - 1) * sum(builds[cell["build"]] for cell in plan["cells"].values())
+    return total + (kept - 1) * sum(builds[cell.build] for cell in plan.cells.values())

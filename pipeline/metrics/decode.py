@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import QualityError
-from pipeline.types import JSON
+from pipeline.records import Decode
 
 CLOSE = 0.25  # a token this near to the largest logit is a tie between two passes' rounding
 LEAST_AGREEMENT = 0.9
@@ -22,18 +22,17 @@ def check_decode(
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
     logits: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-) -> JSON:
-    """{tokens, agreement, worst_gap}. Raises QualityError below 90 % agreement."""
+) -> Decode:
+    """How many tokens agree, and the first prompt with its continuation. Raises QualityError below 90 % agreement."""
     gaps: list[float] = []
     for prompt, continuation in zip(prompts, continuations, strict=True):
         ids = np.asarray([*prompt, *continuation], dtype=np.int64)
         rows = logits(ids[None, :])[0, len(prompt) - 1 : -1].astype(np.float64)
         gaps += list(rows.max(axis=-1) - rows[np.arange(len(continuation)), list(continuation)])
     agreement = float(np.mean([gap <= CLOSE for gap in gaps]))
-    result: JSON = {"tokens": len(gaps), "agreement": agreement, "worst_gap": round(float(max(gaps)), 4)}
     if agreement < LEAST_AGREEMENT:
         raise QualityError(
             f"greedy generation departs from the model's own logits: {agreement:.0%} of {len(gaps)} tokens agree",
             hint="the build scores in one pass but does not generate; take another recipe",
         )
-    return result
+    return Decode(len(gaps), agreement, round(float(max(gaps)), 4), tuple(prompts[0]), tuple(continuations[0]))

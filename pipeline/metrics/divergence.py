@@ -8,12 +8,13 @@ Perplexity = exp(mean NLL), as in Jelinek et al. 1977; KL as in Kullback & Leibl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import QualityError
+from pipeline.records import Windows
 
 ROWS = 64  # positions whose reference logits are rebuilt at a time: 51 MB in float32 for a 200,000-token vocabulary
 PART = 16  # of them in float64 at a time: what a core's cache holds is quicker
@@ -27,6 +28,16 @@ class WindowSums:
     nll: float
     kl: float
     top1: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Perplexity, mean KL in nats, share of agreements, and how many tokens they are of."""
+
+    perplexity: float
+    kl_nats_mean: float
+    top1_agreement: float
+    evaluated_tokens: int
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -90,20 +101,25 @@ def _score(
     return nll, float(theirs.sum()), top1
 
 
-def totals(sums: Iterable[WindowSums]) -> dict[str, float | int]:
-    """perplexity, kl_nats_mean, top1_agreement and evaluated_tokens over windows."""
+def totals(sums: Iterable[WindowSums]) -> Totals:
+    """The figures of all windows together."""
     windows = list(sums)
     tokens = sum(window.tokens for window in windows)
-    return {
-        "perplexity": float(np.exp(sum(window.nll for window in windows) / tokens)),
+    return Totals(
+        perplexity=float(np.exp(sum(window.nll for window in windows) / tokens)),
         # KL is never negative; what is left of rounding below zero is zero
-        "kl_nats_mean": max(0.0, sum(window.kl for window in windows) / tokens),
-        "top1_agreement": sum(window.top1 for window in windows) / tokens,
-        "evaluated_tokens": tokens,
-    }
+        kl_nats_mean=max(0.0, sum(window.kl for window in windows) / tokens),
+        top1_agreement=sum(window.top1 for window in windows) / tokens,
+        evaluated_tokens=tokens,
+    )
 
 
-def per_window(sums: Iterable[WindowSums]) -> dict[str, list[float | int]]:
+def per_window(sums: Iterable[WindowSums]) -> Windows:
     """The sums as columns, for evaluation.json: figures of fewer windows can be compared on the common ones."""
-    rows = [asdict(window) for window in sums]
-    return {name: [row[name] for row in rows] for name in ("tokens", "nll", "kl", "top1")}
+    rows = list(sums)
+    return Windows(
+        tokens=tuple(row.tokens for row in rows),
+        nll=tuple(row.nll for row in rows),
+        kl=tuple(row.kl for row in rows),
+        top1=tuple(row.top1 for row in rows),
+    )

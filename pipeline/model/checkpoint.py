@@ -147,9 +147,14 @@ def read_bytes(tensor: Tensor) -> NDArray[np.uint8]:
     return np.memmap(tensor.path, dtype=np.uint8, mode="r", offset=tensor.offset, shape=(tensor.size,))
 
 
-def parameters(tensors: Mapping[str, Tensor], name: str = "") -> int:
-    """How many numbers the tensors hold, or the one called `name`."""
-    return sum(prod(tensor.shape) for key, tensor in tensors.items() if key == name or not name)
+def parameters(tensors: Mapping[str, Tensor]) -> int:
+    """How many numbers the tensors hold."""
+    return sum(prod(tensor.shape) for tensor in tensors.values())
+
+
+def elements(tensors: Mapping[str, Tensor], name: str) -> int:
+    """How many numbers the tensor called `name` holds; 0 where there is none."""
+    return prod(tensors[name].shape) if name in tensors else 0
 
 
 def stored_dtype(tensors: Mapping[str, Tensor]) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError, ConfigError
-
-SPELLINGS = {"PhimoeForCausalLM": "PhiMoEForCausalLM"}  # transformers 5's name: the hub's name
+from pipeline.model.architectures import canonical
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
     per_layer = attention + 3 * hidden * inner * (experts or 1) + hidden * experts + 2 * hidden
     embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
     return Dimensions(
-        architecture=SPELLINGS.get(str(architectures[0]), str(architectures[0])),
+        architecture=canonical(str(architectures[0])),
         hidden_size=hidden,
         intermediate_size=inner,
         context_length=int(config.get("max_position_embeddings") or 0),

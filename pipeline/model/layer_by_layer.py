@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pipeline.model.checkpoint import Tensor, read_float32, read_headers
 
-ARCHITECTURES = ("Phi3ForCausalLM",)
-
 
 def final_states(
     folder: Path,

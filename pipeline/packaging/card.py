@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.model.licenses import forbids_redistribution
 from pipeline.types import JSON
 
-LIBRARIES = {"onnxruntime": "onnxruntime-genai", "openvino": "openvino", "llamacpp": "llama.cpp", "mlx": "mlx"}
 BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # the hub's identifiers among the licences that language models have; others need license_name
@@ -78,12 +77,12 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     known = licence in LICENCES
     data = ModelCardData(
         base_model=base,
-        library_name=LIBRARIES.get(cell["backend"], cell["backend"]),
+        library_name=manifest["library"],
         license=licence if known else "other",
         license_name=None if known else re.sub(r"[^a-z0-9.-]+", "-", licence),
         model_name=cell["id"],
         pipeline_tag="text-generation",
-        tags=_tags(cell),
+        tags=_tags(manifest),
         eval_results=results or None,
         base_model_relation="quantized" if base else None,
     )
@@ -98,19 +97,17 @@ def _base_model(manifest: Mapping[str, Any]) -> str | None:
     return source if HUB_ID.fullmatch(source) else None
 
 
-def _tags(cell: Mapping[str, Any]) -> list[str]:
+def _tags(manifest: Mapping[str, Any]) -> list[str]:
+    cell, (architecture, *more) = manifest["cell"], manifest["tags"]
     words = [
-        "phi3",
+        architecture,
         "conversational",
         cell["backend"],
         cell["target"],
         cell["family"],
         BITS.get(cell["family"]) or f"{cell['family'][3:]}-bit",
+        *more,
     ]
-    if cell["backend"] == "onnxruntime":
-        words.append("onnx")
-    if cell["backend"] == "llamacpp":
-        words.append("gguf")
     return list(dict.fromkeys(word for word in words if word))
 
 

@@ -3,166 +3,203 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import layout
+from pipeline.entries import CellEntry, Plan
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
+from pipeline.harness.outcome import read_result
+from pipeline.harness.stages import STAGES, Stage, way_of
 from pipeline.matrix.gates import judge
-from pipeline.reporting import comparable
-from pipeline.reporting.failures import Step, first_failure, steps_of
-from pipeline.types import JSON, Status
-
-QUALITY = (
-    "perplexity",
-    "kl_nats_mean",
-    "top1_agreement",
-    "perplexity_default_mode",
-    "kl_nats_mean_default_mode",
-    "top1_agreement_default_mode",
-    "task_accuracy",
-    "evaluated_tokens",
+from pipeline.records import (
+    Benchmark,
+    BenchmarkFile,
+    Evaluation,
+    Figures,
+    Measured,
+    Outcome,
+    Packaged,
+    PackageRef,
+    Quality,
+    Row,
+    Speed,
 )
+from pipeline.reporting.comparable import Common, common_figures
+from pipeline.reporting.failures import first_failure
+from pipeline.strict import plain, read
+from pipeline.types import Status
+
+Result = TypeVar("Result", bound=Outcome)
+QUALITY, COMMON, SPEED = ([field.name for field in fields(kind)] for kind in (Quality, Common, Speed))
 SIZE = ("size_bytes", "bits_per_weight")
-SPEED = (
-    "load_s",
-    "ttft_ms_p50",
-    "ttft_ms_p95",
-    "prefill_tokens_per_s",
-    "decode_tokens_per_s",
-    "peak_rss_bytes",
-)
-METRICS = (*QUALITY, *comparable.METRICS, *SIZE, *SPEED)
-SOURCES = {"evaluate": QUALITY, "package": SIZE, "benchmark": SPEED}
+METRICS = tuple(field.name for field in fields(Figures))
 
 
-def cell_records(plan: Mapping[str, Any], root: Path) -> list[JSON]:
+@dataclass(frozen=True)
+class Results:
+    """What evaluate, package and benchmark left of a cell; where one is not ok, an Outcome with the reason."""
+
+    evaluation: Evaluation | Outcome
+    packaged: Packaged | Outcome
+    speed: Measured | Outcome
+
+    @property
+    def outcomes(self) -> Iterator[Outcome]:
+        return (found for found in (self.evaluation, self.packaged, self.speed) if isinstance(found, Outcome))
+
+
+def cell_rows(plan: Plan, root: Path) -> list[Row]:
     """The rows, in the plan's order. Files of cells that are no longer planned are not looked at."""
-    outcomes = {cell: _read_outcomes(steps_of(cell, plan), root) for cell in plan["cells"]}
-    records = {cell: _cell_record(cell, plan, outcomes[cell]) for cell in plan["cells"]}
-    for model in dict.fromkeys(record["model"] for record in records.values()):
-        _compare([(record, outcomes[cell]["evaluate"]) for cell, record in records.items() if record["model"] == model])
-    return list(records.values())
+    results = {cell: _read_results(cell, plan, root) for cell in plan.cells}
+    common: dict[str, Common] = {}
+    for model in dict.fromkeys(entry.model for entry in plan.cells.values()):
+        measured = {
+            cell: found.evaluation
+            for cell, found in results.items()
+            if plan.cells[cell].model == model and isinstance(found.evaluation, Evaluation)
+        }
+        common |= dict(zip(measured, common_figures(list(measured.values())), strict=True))
+    return [_row(cell, plan, results[cell], common.get(cell)) for cell in plan.cells]
 
 
-def _compare(cells: list[tuple[JSON, JSON]]) -> None:
-    """Add the figures on what all evaluated cells of one model have."""
-    measured = [(record, evaluation) for record, evaluation in cells if evaluation["status"] == Status.OK]
-    figures = comparable.common_figures([evaluation for _, evaluation in measured])
-    for (record, _), found in zip(measured, figures, strict=True):
-        record["metrics"] |= {name: value for name, value in found.items() if value is None or math.isfinite(value)}
-    for record, _ in cells:
-        for name in comparable.METRICS:
-            if record["metrics"].setdefault(name, None) is None:
-                own = name.removesuffix("_common") if name != "common_tokens" else "evaluated_tokens"
-                record["reasons"][name] = record["reasons"].get(own) or "sums per window are missing: evaluate again"
-        record["metrics"] = {name: record["metrics"][name] for name in METRICS}
-
-
-def _cell_record(cell: str, plan: Mapping[str, Any], outcomes: Mapping[str, JSON]) -> JSON:
-    entry = plan["cells"][cell]
-    package = entry["package"]
-    status, reason = _status(outcomes)
-    metrics: dict[str, float | int | None] = {}
-    reasons: dict[str, str] = {}
-    for stage, names in SOURCES.items():
-        for name in names:
-            metrics[name], why = _figure(name, outcomes[stage])
-            if why:
-                reasons[name] = why
-    packaged = outcomes["package"]
-    return {
-        "id": cell,
-        "model": entry["model"],
-        "precision": package["family"],
-        "option": package["precision"],
-        "shown": package["shown"],
-        "backend": entry["backend"],
-        "target": package["target"],
-        "recipe": package["recipe"],
-        "status": status,
-        "reason": reason,
-        "metrics": metrics,
-        "reasons": reasons,
-        "extra": outcomes["benchmark"].get("extra") or {},
-        "gates": judge(metrics, outcomes["evaluate"].get("reference") or {}, entry["gates"]),
-        "package": {key: packaged.get(key) for key in ("path", "size_bytes", "sha256")}
-        if packaged["status"] == Status.OK
+def _row(cell: str, plan: Plan, results: Results, common: Common | None) -> Row:
+    entry, package = plan.cells[cell], plan.cells[cell].package
+    figures, reasons = _figures(results, common)
+    status, reason = _status(results)
+    evaluation, packaged, speed = results.evaluation, results.packaged, results.speed
+    measured = speed if isinstance(speed, Measured) else None
+    return Row(
+        id=cell,
+        model=entry.model,
+        precision=str(package.recipe.family),
+        option=package.precision,
+        shown=entry.shown,
+        backend=entry.backend,
+        target=package.target,
+        recipe=package.recipe.name,
+        status=status,
+        reason=reason,
+        metrics=figures,
+        reasons=reasons,
+        extra=measured.extra if measured else {},
+        gates=judge(figures, evaluation.reference if isinstance(evaluation, Evaluation) else None, entry.gates),
+        package=PackageRef(packaged.path, packaged.size_bytes, packaged.sha256)
+        if isinstance(packaged, Packaged)
         else None,
-        "measured_on": (outcomes["benchmark"].get("machine") or {}).get("cpu"),
-        "noisy": bool(outcomes["benchmark"].get("noisy")),
+        measured_on=measured.machine.get("cpu") if measured else None,
+        noisy=bool(measured and measured.noisy),
+        settings=_settings(entry, plan),
+    )
+
+
+def _settings(entry: CellEntry, plan: Plan) -> dict[str, dict[str, Any]]:
+    """What the cell was made with, stage by stage; what the row says already, and paths of weights, are left out."""
+    build, model = plan.builds[entry.build], plan.models[entry.model]
+    recipe = {"form": build.quantize.recipe.form, "method": build.quantize.recipe.method}
+    groups = {
+        "source": plain(model.fetch),
+        "convert": plain(plan.exports[build.export].convert),
+        "quantize": {**recipe, "settings": plain(build.quantize.recipe.settings)},
+        "evaluate": {**plain(model.reference), **plain(build.evaluate)},
+        "package": plain(entry.package),
+        "benchmark": plain(entry.benchmark),
     }
+    said = ("model", "backend", "weights", "build", "recipe", "target", "precision", "library", "tags")
+    return {name: {key: held for key, held in group.items() if key not in said} for name, group in groups.items()}
 
 
-def _read_outcomes(steps: list[Step], root: Path) -> dict[str, JSON]:
-    """What evaluate, package and benchmark left. After a failed step, files are not believed."""
-    failure = first_failure(steps, root)
-    outcomes: dict[str, JSON] = {}
-    failed = ""
-    for step in steps:
-        if failure and failure[0] == step:
-            failed = failure[1]
-        if step.stage not in SOURCES:
-            continue
-        if not failed:
-            outcomes[step.stage] = outcome = _read(step, root)
-            if step.stage == "benchmark" and outcome["status"] == Status.SKIPPED:
-                outcomes[step.stage] = _imported(step.key, outcomes["package"], root) or outcome
-            failed = outcome["reason"] if outcome["status"] == Status.FAILED else ""
-        else:
-            outcomes[step.stage] = {"status": Status.FAILED, "reason": failed}
-    return outcomes
+def _read_results(cell: str, plan: Plan, root: Path) -> Results:
+    """After a failed stage, files are not believed."""
+    way = way_of(cell, plan)
+    failure = first_failure(way, root)
+    keys = {stage.name: key for stage, key in way}
+    order = [stage.name for stage, _ in way]
+
+    def result(name: str, kind: type[Result]) -> Result | Outcome:
+        if failure and order.index(failure.stage) <= order.index(name):
+            return Outcome(Status.FAILED, failure.reason)
+        return _read(STAGES[name], keys[name], kind, root)
+
+    evaluation = result("evaluate", Evaluation)
+    packaged = _after(evaluation, result("package", Packaged))
+    speed = _after(packaged, result("benchmark", Benchmark))
+    if speed.status is Status.SKIPPED:
+        return Results(evaluation, packaged, _imported(cell, packaged, root) or speed)
+    return Results(evaluation, packaged, speed)
 
 
-def _read(step: Step, root: Path) -> JSON:
-    """A step's file with a known status and a reason where one is due."""
-    path = root / step.out
+def _after(earlier: Outcome, found: Result | Outcome) -> Result | Outcome:
+    return Outcome(Status.FAILED, earlier.reason) if earlier.status is Status.FAILED else found
+
+
+def _read(stage: Stage, key: str, kind: type[Result], root: Path) -> Result | Outcome:
+    """A stage's result, with a reason where one is due."""
+    name, path = f"{stage.name}@{key}", root / stage.outs(key)[-1]
     if not path.is_file():
-        return {"status": Status.FAILED, "reason": f"not run yet: {step}; run: dvc repro"}
+        return Outcome(Status.FAILED, f"not run yet: {name}; run: dvc repro")
     try:
-        outcome = read_json(path)
+        found = read_result(kind, path)
     except ArtifactError as error:
-        return {"status": Status.FAILED, "reason": f"{step}: {error.what}; {error.hint}"}
-    if not isinstance(outcome, dict) or outcome.get("status") not in list(Status):
-        return {"status": Status.FAILED, "reason": f"{step}: {step.out.as_posix()} has no status"}
-    if outcome["status"] != Status.OK:
-        given = outcome.get("reason") or "no reason is recorded"
-        failed = outcome["status"] == Status.FAILED
-        return {"status": outcome["status"], "reason": f"{step} failed: {given}" if failed else given}
-    return outcome
+        return Outcome(Status.FAILED, f"{name}: {error.what}; {error.hint}")
+    if found.status is Status.OK:
+        return found
+    given = found.reason or "no reason is recorded"
+    return Outcome(found.status, f"{name} failed: {given}" if found.status is Status.FAILED else given)
 
 
-def _imported(cell: str, packaged: JSON, root: Path) -> JSON | None:
+def _imported(cell: str, packaged: Packaged | Outcome, root: Path) -> Measured | None:
     """What another device measured on this very package, or None."""
     path = root / layout.imported(cell)
-    if not path.is_file() or packaged["status"] != Status.OK:
+    if not path.is_file() or not isinstance(packaged, Packaged):
         return None
-    found = read_json(path)
-    if found.get("package_sha256") != packaged["sha256"]:
-        return None
-    return {**found, "status": Status.OK, "reason": ""}
+    found = read(BenchmarkFile, read_json(path), str(path))
+    return found if found.package_sha256 == packaged.sha256 else None
 
 
-def _status(outcomes: Mapping[str, JSON]) -> tuple[str, str | None]:
+def _status(results: Results) -> tuple[Status, str | None]:
     """A cell is ok when it was evaluated and packaged; a device that is not here costs it only the speed."""
-    for outcome in outcomes.values():
-        if outcome["status"] == Status.FAILED:
-            return str(Status.FAILED), outcome["reason"]
-    for stage in ("evaluate", "package"):
-        if outcomes[stage]["status"] == Status.SKIPPED:
-            return str(Status.SKIPPED), outcomes[stage]["reason"]
-    return str(Status.OK), None
+    for found in results.outcomes:
+        if found.status is Status.FAILED:
+            return found.status, found.reason
+    for found in (results.evaluation, results.packaged):
+        if found.status is Status.SKIPPED:
+            return found.status, found.reason
+    return Status.OK, None
 
 
-def _figure(name: str, outcome: JSON) -> tuple[float | int | None, str]:
-    """A finite number, or None and why."""
-    if outcome["status"] != Status.OK:
-        return None, outcome["reason"]
-    value = outcome.get(name) if name in SIZE else (outcome.get("metrics") or {}).get(name)
-    if value is None:
-        return None, (outcome.get("reasons") or {}).get(name) or "not measured"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None, f"not a finite number: {value}"
-    return value, ""
+def _figures(results: Results, common: Common | None) -> tuple[Figures, dict[str, str]]:
+    """All figures, and the reason of each that is None."""
+    evaluation, packaged, speed = results.evaluation, results.packaged, results.speed
+    own = _known(evaluation, QUALITY, evaluation.metrics if isinstance(evaluation, Evaluation) else None)
+    size = _known(packaged, SIZE, packaged if isinstance(packaged, Packaged) else None)
+    timed = _known(speed, SPEED, speed.metrics if isinstance(speed, Measured) else None)
+    values = {**own[0], **(asdict(common) if common else dict.fromkeys(COMMON)), **size[0], **timed[0]}
+    reasons = {**own[1], **size[1], **timed[1]}
+    for name in COMMON:
+        if values[name] is None:
+            its = name.removesuffix("_common") if name != "common_tokens" else "evaluated_tokens"
+            reasons[name] = reasons.get(its) or "sums per window are missing: evaluate again"
+    return Figures(**{name: values[name] for name in METRICS}), reasons
+
+
+def _known(outcome: Outcome | Measured, names: Sequence[str], held: object) -> tuple[dict[str, Any], dict[str, str]]:
+    """The finite figures called `names` that `held` has, and why the others are not there."""
+    values: dict[str, Any] = dict.fromkeys(names)
+    if held is None:
+        reason = outcome.reason if isinstance(outcome, Outcome) else ""
+        return values, dict.fromkeys(names, reason)
+    given = outcome.reasons if isinstance(outcome, Evaluation) else {}
+    reasons = {}
+    for name in names:
+        value = getattr(held, name)
+        if value is None:
+            reasons[name] = given.get(name) or "not measured"
+        elif not math.isfinite(value):
+            reasons[name] = f"not a finite number: {value}"
+        else:
+            values[name] = value
+    return values, reasons

@@ -3,62 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from pipeline.reporting.figures import NONE, divergence
-from pipeline.types import JSON, Status
+from pipeline.records import Row
+from pipeline.reporting.figures import NONE, divergence, markdown_table
+from pipeline.types import Status
 
 TITLES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"} | {f"int{bits}": f"INT{bits}" for bits in (8, 6, 5, 4, 3, 2)}
 HEADER = ("backend", "precision", "of fp32's bytes", "of its speed", "perplexity", "KL nats", "top-1 %", "accuracy")
 
 
-def chapters(records: Sequence[JSON]) -> str:
+def chapters(rows: Sequence[Row]) -> str:
     """One chapter per model and family; a build that several targets share is one row."""
     text = []
-    models = list(dict.fromkeys(record["model"] for record in records))
+    models = list(dict.fromkeys(row.model for row in rows))
     for model in models:
-        rows = builds([record for record in records if record["model"] == model])
+        kept = builds([row for row in rows if row.model == model])
         for family, title in TITLES.items():
-            own = [row for row in rows if row["precision"] == family]
-            if own and len(rows) > len(own):
+            own = [row for row in kept if row.precision == family]
+            if own and len(kept) > len(own):
                 named = f"{title} on {model}" if len(models) > 1 else title
-                text.append(f"### {named}\n\n{_lead(own, rows)}\n\n{_table(own, rows)}")
+                text.append(f"### {named}\n\n{_lead(own, kept)}\n\n{_table(own, kept)}")
     return "## What each precision costs and brings\n\n" + "\n".join(text) if text else ""
 
 
-def builds(records: Sequence[JSON]) -> list[JSON]:
+def builds(rows: Sequence[Row]) -> list[Row]:
     """Measured cells, one per (backend, option, bytes); the one whose speed was measured, where there is one."""
-    kept: dict[tuple[Any, ...], JSON] = {}
-    for record in records:
-        metrics = record["metrics"]
-        if record["status"] != Status.OK or metrics["kl_nats_mean_common"] is None:
+    kept: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        if row.status is not Status.OK or row.metrics.kl_nats_mean_common is None:
             continue
-        key = (record["model"], record["backend"], record["option"], metrics["kl_nats_mean_common"])
-        if key not in kept or kept[key]["metrics"]["decode_tokens_per_s"] is None:
-            kept[key] = record
+        key = (row.model, row.backend, row.option, row.metrics.kl_nats_mean_common)
+        if key not in kept or kept[key].metrics.decode_tokens_per_s is None:
+            kept[key] = row
     return list(kept.values())
 
 
-def _base(row: JSON, rows: Sequence[JSON]) -> JSON | None:
+def _base(row: Row, rows: Sequence[Row]) -> Row | None:
     """The same backend in fp32, of the same target where there is one."""
-    same = [other for other in rows if other["backend"] == row["backend"] and other["precision"] == "fp32"]
-    return next((other for other in same if other["target"] == row["target"]), same[0] if same else None)
+    same = [other for other in rows if other.backend == row.backend and other.precision == "fp32"]
+    return next((other for other in same if other.target == row.target), same[0] if same else None)
 
 
-def _ratio(row: JSON, rows: Sequence[JSON], metric: str) -> float | None:
+def _ratio(row: Row, rows: Sequence[Row], metric: str) -> float | None:
     base = _base(row, rows)
-    own, its = row["metrics"][metric], base["metrics"][metric] if base else None
+    own, its = row.metrics.get(metric), base.metrics.get(metric) if base else None
     return own / its if own and its else None
 
 
-def _lead(own: Sequence[JSON], rows: Sequence[JSON]) -> str:
+def _lead(own: Sequence[Row], rows: Sequence[Row]) -> str:
     """`0.16 to 0.29 of fp32's bytes; …` over the backends."""
     parts = []
     for metric, words in (("size_bytes", "of fp32's bytes"), ("decode_tokens_per_s", "of its decode speed")):
         ratios = [ratio for row in own if (ratio := _ratio(row, rows, metric)) is not None]
         if ratios:
             parts.append(f"{_span(ratios, lambda value: f'{value:.2f}')} {words}")
-    losses = [row["metrics"]["kl_nats_mean_common"] for row in own]
+    losses = [loss for row in own if (loss := row.metrics.kl_nats_mean_common) is not None]
     parts.append(f"KL {_span(losses, divergence)} nats per token")
     return "; ".join(parts) + "."
 
@@ -68,21 +67,21 @@ def _span(values: Sequence[float], write: Callable[[float], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _table(own: Sequence[JSON], rows: Sequence[JSON]) -> str:
-    lines = [HEADER, tuple("---" if i < 2 else "---:" for i in range(len(HEADER)))]
+def _table(own: Sequence[Row], rows: Sequence[Row]) -> str:
+    lines = []
     for row in own:
-        metrics = row["metrics"]
         ratios = [_ratio(row, rows, metric) for metric in ("size_bytes", "decode_tokens_per_s")]
-        accuracy = metrics["task_accuracy_common"]
-        lines.append(
-            (
-                row["backend"],
-                row["shown"],
-                *(NONE if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-                f"{metrics['perplexity_common']:.3f}",
-                divergence(metrics["kl_nats_mean_common"]),
-                f"{100 * metrics['top1_agreement_common']:.2f}",
-                NONE if accuracy is None else f"{100 * accuracy:.1f} %",
-            )
+        metrics = row.metrics
+        written = (
+            *(_written(ratio, "{:.2f}") for ratio in ratios),
+            _written(metrics.perplexity_common, "{:.3f}"),
+            divergence(metrics.kl_nats_mean_common or 0.0),
+            _written(metrics.top1_agreement_common, "{:.2f}", 100),
+            _written(metrics.task_accuracy_common, "{:.1f} %", 100),
         )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        lines.append((row.backend, row.shown, *written))
+    return markdown_table(HEADER, lines, texts=2)
+
+
+def _written(value: float | None, form: str, times: int = 1) -> str:
+    return NONE if value is None else form.format(times * value)

@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.types import JSON, Status
+from pipeline.records import PackageRef, Row, Verdict
+from pipeline.types import Status
 
 # figure → whether less of it is better
 OBJECTIVES = {"kl_nats_mean_common": True, "size_bytes": True, "decode_tokens_per_s": False}
 
 
-def recommend(records: Sequence[JSON], target: str) -> JSON:
-    """{target, choice, rests_on, gates, front, lost, closest} of one target's cells.
+@dataclass(frozen=True)
+class Closest:
+    """The cell that misses its gates by least."""
 
-    Of the cells that pass every gate, the fastest is chosen; the smallest, where speed was not measured for all
-    of them. `closest` is what misses by least where nothing passes.
-    """
-    cells = [r for r in records if r["target"] == target]
-    usable = [r for r in cells if r["status"] == Status.OK and r["metrics"]["kl_nats_mean_common"] is not None]
-    front = pareto(usable)
-    passing = [record for record in usable if passes(record["gates"])]
-    timed = bool(passing) and all(record["metrics"]["decode_tokens_per_s"] is not None for record in passing)
-    chosen = min(passing, key=lambda record: _rank(record, timed), default=None)
-    return {
-        "target": target,
-        "choice": chosen["id"] if chosen else None,
-        "package": chosen["package"] if chosen else None,
-        "rests_on": "quality, size and speed" if timed else "quality and size alone: speed was not measured here",
-        "gates": chosen["gates"] if chosen else [],
-        "front": [record["id"] for record in front],
-        "lost": {record["id"]: _why_lost(record, chosen, timed) for record in cells if record is not chosen},
-        "closest": _closest(usable) if not chosen else None,
-    }
+    id: str
+    misses: tuple[str, ...]
 
 
-def pareto(records: Sequence[JSON]) -> list[JSON]:
+@dataclass(frozen=True)
+class Choice:
+    """What to ship to a target; `lost` says of every other cell why not, `closest` is there where nothing passes."""
+
+    target: str
+    choice: str | None
+    package: PackageRef | None
+    rests_on: str
+    gates: tuple[Verdict, ...]
+    front: tuple[str, ...]
+    lost: Mapping[str, str]
+    closest: Closest | None
+
+
+def recommend(rows: Sequence[Row], target: str) -> Choice:
+    """Of the target's cells that pass every gate, the fastest; the smallest, where speed was not measured for all."""
+    cells = [row for row in rows if row.target == target]
+    usable = [row for row in cells if row.status is Status.OK and row.metrics.kl_nats_mean_common is not None]
+    passing = [row for row in usable if passes(row.gates)]
+    timed = bool(passing) and all(row.metrics.decode_tokens_per_s is not None for row in passing)
+    chosen = min(passing, key=lambda row: _rank(row, timed), default=None)
+    return Choice(
+        target=target,
+        choice=chosen.id if chosen else None,
+        package=chosen.package if chosen else None,
+        rests_on="quality, size and speed" if timed else "quality and size alone: speed was not measured here",
+        gates=chosen.gates if chosen else (),
+        front=tuple(row.id for row in pareto(usable)),
+        lost={row.id: _why_lost(row, chosen, timed) for row in cells if row is not chosen},
+        closest=None if chosen else _closest(usable),
+    )
+
+
+def targets_of(rows: Sequence[Row]) -> list[str]:
+    """The targets, in the rows' order."""
+    return list(dict.fromkeys(row.target for row in rows))
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
     """The cells that no other beats in quality, size and, where both have it, speed; smallest first."""
-    kept = [one for one in records if not any(_beats(other, one) for other in records if other is not one)]
-    return sorted(kept, key=lambda record: record["metrics"]["size_bytes"])
+    kept = [one for one in rows if not any(_beats(other, one) for other in rows if other is not one)]
+    return sorted(kept, key=lambda row: row.metrics.size_bytes or 0)
 
 
-def _beats(one: JSON, other: JSON) -> bool:
+def _beats(one: Row, other: Row) -> bool:
     """Whether one is at least as good as the other in everything, and better in something."""
     better = False
     for name, less in OBJECTIVES.items():
-        a, b = one["metrics"][name], other["metrics"][name]
+        a, b = one.metrics.get(name), other.metrics.get(name)
         if a is None or b is None:
             continue
         if (a > b) if less else (a < b):
@@ -54,32 +78,39 @@ def _beats(one: JSON, other: JSON) -> bool:
     return better
 
 
-def _rank(record: JSON, timed: bool) -> tuple[float, float]:
-    metrics = record["metrics"]
-    first = -metrics["decode_tokens_per_s"] if timed else metrics["size_bytes"]
-    return first, metrics["kl_nats_mean_common"]
+def _rank(row: Row, timed: bool) -> tuple[float, float]:
+    first = -_number(row, "decode_tokens_per_s") if timed else _number(row, "size_bytes")
+    return first, _number(row, "kl_nats_mean_common")
 
 
-def _why_lost(record: JSON, chosen: JSON | None, timed: bool) -> str:
-    if record["status"] != Status.OK:
-        return f"{record['status']}: {record['reason']}"
-    if not passes(record["gates"]):
-        return f"misses {', '.join(missed(record['gates']))}"
-    if chosen is None or record["metrics"]["kl_nats_mean_common"] is None:
+def _number(row: Row, name: str) -> float:
+    value = row.metrics.get(name)
+    return float("inf") if value is None else float(value)
+
+
+def _why_lost(row: Row, chosen: Row | None, timed: bool) -> str:
+    if row.status is not Status.OK:
+        return f"{row.status}: {row.reason}"
+    if not passes(row.gates):
+        return f"misses {', '.join(missed(row.gates))}"
+    if chosen is None or row.metrics.kl_nats_mean_common is None:
         return "its quality was not measured"
-    own, best = record["metrics"], chosen["metrics"]
     if timed:
-        return f"slower: {own['decode_tokens_per_s']:,.0f} against {best['decode_tokens_per_s']:,.0f} tokens/s"
-    if own["size_bytes"] == best["size_bytes"]:
+        own, best = (_number(one, "decode_tokens_per_s") for one in (row, chosen))
+        return f"slower: {own:,.0f} against {best:,.0f} tokens/s"
+    own, best = (_number(one, "size_bytes") for one in (row, chosen))
+    if own == best:
         return "as large, and no better in quality"
-    return f"larger: {own['size_bytes'] / 1e6:,.1f} against {best['size_bytes'] / 1e6:,.1f} MB"
+    return f"larger: {own / 1e6:,.1f} against {best / 1e6:,.1f} MB"
 
 
-def _closest(records: Sequence[JSON]) -> JSON | None:
+def _closest(rows: Sequence[Row]) -> Closest | None:
     """The cell whose worst miss is the smallest."""
 
-    def worst(record: JSON) -> float:
-        return max((-gate["margin"] for gate in record["gates"] if gate["passed"] is False), default=0.0)
+    def worst(row: Row) -> float:
+        return max(
+            (-gate.margin for gate in row.gates if gate.passed is False and gate.margin is not None), default=0.0
+        )
 
-    record = min(records, key=worst, default=None)
-    return None if record is None else {"id": record["id"], "misses": missed(record["gates"])}
+    row = min(rows, key=worst, default=None)
+    return None if row is None else Closest(row.id, tuple(missed(row.gates)))

@@ -7,54 +7,61 @@ figures on the same windows are added up here; nothing is computed again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
-from pipeline.types import JSON
-
-Evaluation = Mapping[str, Any]
-
-METRICS = (
-    "perplexity_common",
-    "kl_nats_mean_common",
-    "top1_agreement_common",
-    "kl_nats_mean_default_mode_common",
-    "task_accuracy_common",
-    "common_tokens",
-)
+from pipeline.records import Evaluation, Row, Windows
 
 
-def common_figures(evaluations: Sequence[Evaluation]) -> list[dict[str, float | int | None]]:
-    """METRICS of each evaluation of one model, on the first windows and questions that all of them have."""
-    windows = min((len(_sums(e, "windows")["tokens"]) for e in evaluations), default=0)
-    questions = min((len(e.get("answered_right") or ()) for e in evaluations), default=0)
+@dataclass(frozen=True)
+class Common:
+    """Figures on the first windows and questions that all cells of a model have."""
+
+    perplexity_common: float | None
+    kl_nats_mean_common: float | None
+    top1_agreement_common: float | None
+    kl_nats_mean_default_mode_common: float | None
+    task_accuracy_common: float | None
+    common_tokens: int | None
+
+
+METRICS = tuple(field.name for field in fields(Common))
+
+
+def common_figures(evaluations: Sequence[Evaluation]) -> list[Common]:
+    """Of each evaluation of one model; figures that are not finite are None."""
+    windows = min((len(evaluation.windows.tokens) for evaluation in evaluations), default=0)
+    questions = min((len(evaluation.answered_right) for evaluation in evaluations), default=0)
     return [_figures(evaluation, windows, questions) for evaluation in evaluations]
 
 
-def _figures(evaluation: Evaluation, windows: int, questions: int) -> dict[str, float | int | None]:
-    if not windows:
-        return dict.fromkeys(METRICS)
-    sums, users = _sums(evaluation, "windows"), _sums(evaluation, "windows_default_mode")
-    tokens = sum(sums["tokens"][:windows])
-    right = evaluation.get("answered_right") or ()
-    return {
-        "perplexity_common": math.exp(sum(sums["nll"][:windows]) / tokens),
-        "kl_nats_mean_common": max(0.0, sum(sums["kl"][:windows]) / tokens),
-        "top1_agreement_common": sum(sums["top1"][:windows]) / tokens,
-        "kl_nats_mean_default_mode_common": max(0.0, sum(users["kl"][:windows]) / tokens) if users["kl"] else None,
-        "task_accuracy_common": sum(right[:questions]) / questions if questions else None,
-        "common_tokens": tokens,
-    }
+def _figures(evaluation: Evaluation, windows: int, questions: int) -> Common:
+    sums, users = evaluation.windows, evaluation.windows_default_mode
+    tokens = sum(sums.tokens[:windows])
+    if not tokens:
+        return Common(None, None, None, None, None, None)
+    right = evaluation.answered_right[:questions]
+    return Common(
+        perplexity_common=_finite(math.exp(sum(sums.nll[:windows]) / tokens)),
+        kl_nats_mean_common=_divergence(sums, windows),
+        top1_agreement_common=_finite(sum(sums.top1[:windows]) / tokens),
+        kl_nats_mean_default_mode_common=_divergence(users, windows) if users else None,
+        task_accuracy_common=sum(right) / questions if questions else None,
+        common_tokens=tokens,
+    )
 
 
-def _sums(evaluation: Evaluation, name: str) -> JSON:
-    found: JSON = evaluation.get(name) or {"tokens": [], "nll": [], "kl": [], "top1": []}
-    return found
+def _divergence(sums: Windows, windows: int) -> float | None:
+    return _finite(max(0.0, sum(sums.kl[:windows]) / sum(sums.tokens[:windows])))
 
 
-def note(records: Sequence[JSON]) -> str:
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def note(rows: Sequence[Row]) -> str:
     """What a reader must know where cells were evaluated on different numbers of tokens; otherwise nothing."""
-    counts = {(r["metrics"]["common_tokens"], r["metrics"]["evaluated_tokens"]) for r in records}
+    counts = {(row.metrics.common_tokens, row.metrics.evaluated_tokens) for row in rows}
     fewer = sorted({common for common, own in counts if common is not None and own is not None and common < own})
     if not fewer:
         return ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from pipeline.records import Row
 from pipeline.reporting.comparable import note
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, status, tally, troubles
-from pipeline.types import JSON
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, axis, status, tally, troubles
 
 WIDTH = 120
 GAP = "  "
@@ -19,11 +19,10 @@ DISPENSABLE = (
 )  # left out first when a line is too long
 
 
-def table(records: Sequence[JSON]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Rows, aligned; an axis with one value is named once above them; reasons stand below."""
-    rows = list(records)
-    axes = [axis for axis in AXES if axis == "shown" or len({row[axis] for row in rows}) > 1]
-    common = [f"{axis} {rows[0][axis]}" for axis in AXES if rows and axis not in axes]
+    axes = [name for name in AXES if name == "shown" or len({axis(row, name) for row in rows}) > 1]
+    common = [f"{name} {axis(rows[0], name)}" for name in AXES if rows and name not in axes]
     columns = list(COLUMNS)
     lines = _cells(rows, axes, columns)
     for metric in DISPENSABLE:
@@ -32,19 +31,19 @@ def table(records: Sequence[JSON]) -> str:
             lines = _cells(rows, axes, columns)
     widths = _fit(_widths(lines), len(axes))
     text = [*_wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
-    for kind, reason, cells in troubles(rows):
-        text += ["", *_wrapped(f"{kind}: {', '.join(cells)}"), *_wrapped(reason, GAP)]
+    for trouble in troubles(rows):
+        text += ["", *_wrapped(f"{trouble.kind}: {', '.join(trouble.cells)}"), *_wrapped(trouble.reason, GAP)]
     if note(rows):
         text += ["", *_wrapped(note(rows))]
-    if any(row["noisy"] for row in rows):
+    if any(row.noisy for row in rows):
         text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
     return "\n".join(text)
 
 
-def _cells(rows: list[JSON], axes: list[str], columns: list[Column]) -> list[list[str]]:
+def _cells(rows: Sequence[Row], axes: list[str], columns: list[Column]) -> list[list[str]]:
     """The header and the rows as text, not yet aligned."""
-    header = [*(AXES[axis] for axis in axes), *(column.header for column in columns), "status"]
-    return [header, *([*(r[a] for a in axes), *(c.text(r) for c in columns), status(r)] for r in rows)]
+    header = [*(AXES[name] for name in axes), *(column.header for column in columns), "status"]
+    return [header, *([*(axis(r, a) for a in axes), *(c.text(r) for c in columns), status(r)] for r in rows)]
 
 
 def _widths(lines: list[list[str]]) -> list[int]:

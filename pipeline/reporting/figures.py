@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.matrix.gates import missed, passes
+from pipeline.records import Row
 from pipeline.types import Status
 
 # what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types
@@ -24,12 +24,12 @@ class Column:
     write: Callable[[float], str]
     speed: bool = False
 
-    def text(self, record: Mapping[str, Any]) -> str:
+    def text(self, row: Row) -> str:
         """The figure of a row; a dash where there is none, a dagger where the machine was busy."""
-        value = record["metrics"][self.metric]
+        value = row.metrics.get(self.metric)
         if value is None:
             return NONE
-        return self.write(value) + (NOISY if self.speed and record["noisy"] else "")
+        return self.write(value) + (NOISY if self.speed and row.noisy else "")
 
 
 def _megabytes(value: float) -> str:
@@ -68,26 +68,48 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def status(record: Mapping[str, Any]) -> str:
+def status(row: Row) -> str:
     """A row's status; `gate` where the cell is ok and misses one."""
-    return str(record["status"]) if record["status"] != Status.OK or passes(record["gates"]) else "gate"
+    return str(row.status) if row.status is not Status.OK or passes(row.gates) else "gate"
 
 
-def tally(records: list[dict[str, Any]]) -> str:
+def axis(row: Row, name: str) -> str:
+    """The value of one of AXES."""
+    return str(getattr(row, name))
+
+
+def tally(rows: Sequence[Row]) -> str:
     """`8 cells: 6 ok, 1 skipped, 1 failed`."""
-    counts = {status: sum(record["status"] == status for record in records) for status in Status}
+    counts = {status: sum(row.status is status for row in rows) for status in Status}
     named = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{len(records)} cell{'' if len(records) == 1 else 's'}: {named or 'nothing planned'}"
+    return f"{len(rows)} cell{'' if len(rows) == 1 else 's'}: {named or 'nothing planned'}"
 
 
-def troubles(records: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """(status, reason, cells) of the rows that are not ok or miss a gate; a shared reason comes once."""
+@dataclass(frozen=True)
+class Trouble:
+    """Cells that are not ok, or miss a gate, for one reason; kind is a status or `gate`."""
+
+    kind: str
+    reason: str
+    cells: tuple[str, ...]
+
+
+def troubles(rows: Sequence[Row]) -> list[Trouble]:
+    """Of the rows that are not ok or miss a gate; a shared reason comes once."""
     shared: dict[tuple[str, str], list[str]] = {}
     for kind in (Status.FAILED, Status.SKIPPED):
-        for record in records:
-            if record["status"] == kind:
-                shared.setdefault((kind, one_line(record["reason"])), []).append(record["id"])
-    for record in records:
-        if status(record) == "gate":
-            shared.setdefault(("gate", f"misses {', '.join(missed(record['gates']))}"), []).append(record["id"])
-    return [(str(kind), reason, cells) for (kind, reason), cells in shared.items()]
+        for row in rows:
+            if row.status is kind:
+                shared.setdefault((str(kind), one_line(row.reason)), []).append(row.id)
+    for row in rows:
+        if status(row) == "gate":
+            shared.setdefault(("gate", f"misses {', '.join(missed(row.gates))}"), []).append(row.id)
+    return [Trouble(kind, reason, tuple(cells)) for (kind, reason), cells in shared.items()]
+
+
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], texts: int | None = None) -> str:
+    """A table of Markdown; the columns behind the first `texts` are numbers, set to the right."""
+    left = len(header) if texts is None else texts
+    rule = ["---" if number < left else "---:" for number in range(len(header))]
+    lines = (header, rule, *rows)
+    return "".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
+from pipeline.records import Row
+from pipeline.reporting.cells import METRICS
 from pipeline.reporting.chapters import chapters
-from pipeline.reporting.choice import recommend
+from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.comparable import note
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, one_line, status, tally, troubles
-from pipeline.types import JSON
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, one_line, status, tally, troubles
+from pipeline.types import Status
 
 SECTIONS = {"failed": "Failed", "skipped": "Skipped", "gate": "Gates missed"}
 MEANING = """\
@@ -23,17 +24,16 @@ time to the first token (TTFT). Bits/w is the storage of all weights, scales inc
 """
 
 
-def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
+def summary(rows: Sequence[Row], excluded: Mapping[str, str]) -> str:
     """The page: table, meaning, what failed, what was skipped or not measured, what the plan left out."""
-    rows = list(records)
     parts = [f"# Report\n\n{tally(rows)}.\n", *_tables(rows)]
     if note(rows):
         parts.append(f"{note(rows)}\n")
-    if any(row["noisy"] for row in rows):
+    if any(row.noisy for row in rows):
         parts.append(f"{NOISY} Other programs kept the machine busy; measure again before comparing speed.\n")
     parts.append(MEANING)
     for wanted, title in SECTIONS.items():
-        same = {", ".join(cells): reason for kind, reason, cells in troubles(rows) if kind == wanted}
+        same = {", ".join(trouble.cells): trouble.reason for trouble in troubles(rows) if trouble.kind == wanted}
         parts.append(_section(title, same))
     parts.append(chapters(rows))
     parts.append(_not_measured(rows))
@@ -41,20 +41,20 @@ def summary(records: Sequence[JSON], excluded: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _tables(rows: list[JSON]) -> list[str]:
+def _tables(rows: Sequence[Row]) -> list[str]:
     """One table per target, each with what to ship there."""
-    targets = list(dict.fromkeys(row["target"] for row in rows))
+    targets = targets_of(rows)
     parts = []
     for target in targets:
-        same = [row for row in rows if row["target"] == target]
+        same = [row for row in rows if row.target == target]
         heading = f"## {target}\n\n" if len(targets) > 1 else ""
         parts.append(heading + _table(same) + _choice(same, target))
     return parts
 
 
-def _table(rows: list[JSON]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     header = [*AXES.values(), *(column.header for column in COLUMNS), "status"]
-    lines = [[*(row[axis] for axis in AXES), *(c.text(row) for c in COLUMNS), _status(row)] for row in rows]
+    lines = [[*(axis(row, name) for name in AXES), *(c.text(row) for c in COLUMNS), _status(row)] for row in rows]
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
     numbers = range(len(AXES), len(header) - 1)
 
@@ -69,43 +69,40 @@ def _table(rows: list[JSON]) -> str:
     return write(header) + f"|{rule}|\n" + "".join(write(line) for line in lines)
 
 
-def _status(row: JSON) -> str:
+def _status(row: Row) -> str:
     shown = status(row)
     return shown if shown == "ok" else f"**{shown}**"
 
 
-def _choice(rows: list[JSON], target: str) -> str:
+def _choice(rows: Sequence[Row], target: str) -> str:
     """What to ship to the target, where it has gates."""
-    if not any(row["gates"] for row in rows):
+    if not any(row.gates for row in rows):
         return ""
     choice = recommend(rows, target)
-    if choice["choice"]:
-        front = ", ".join(f"`{cell}`" for cell in choice["front"])
-        return (
-            f"\nShip `{choice['choice']}`: it passes every gate (rests on {choice['rests_on']}). The front: {front}.\n"
-        )
-    if choice["closest"]:
-        misses = ", ".join(choice["closest"]["misses"])
-        return f"\nNothing passes its gates; closest is `{choice['closest']['id']}`: {misses}.\n"
+    if choice.choice:
+        front = ", ".join(f"`{cell}`" for cell in choice.front)
+        return f"\nShip `{choice.choice}`: it passes every gate (rests on {choice.rests_on}). The front: {front}.\n"
+    if choice.closest:
+        return f"\nNothing passes its gates; closest is `{choice.closest.id}`: {', '.join(choice.closest.misses)}.\n"
     return ""
 
 
-def _section(title: str, reasons: Mapping[str, Any]) -> str:
+def _section(title: str, reasons: Mapping[str, str]) -> str:
     """A list of reasons; the names before them are cells, with commas between."""
     names = {cells: cells.replace(", ", "`, `") for cells in reasons}
     lines = "".join(f"- `{names[cells]}`: {one_line(reason)}\n" for cells, reason in reasons.items())
     return f"## {title}\n\n{lines}" if lines else ""
 
 
-def _not_measured(rows: list[JSON]) -> str:
+def _not_measured(rows: Sequence[Row]) -> str:
     """Cells that are ok and lack figures; cells that lack the same for the same reason share a line."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row["status"] != "ok":
+        if row.status is not Status.OK:
             continue
-        pairs = sorted((one_line(why), i, name) for i, (name, why) in enumerate(row["reasons"].items()))
+        pairs = sorted((one_line(why), METRICS.index(name), name) for name, why in row.reasons.items())
         for reason, group in groupby(pairs, key=lambda pair: pair[0]):
             names = ", ".join(name for _, _, name in group)
-            lacking.setdefault((names, reason), []).append(f"`{row['id']}`")
+            lacking.setdefault((names, reason), []).append(f"`{row.id}`")
     lines = "".join(f"- {', '.join(cells)}: no {names}: {reason}\n" for (names, reason), cells in lacking.items())
     return f"## Not measured\n\n{lines}" if lines else ""

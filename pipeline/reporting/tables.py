@@ -6,8 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from pipeline.types import JSON
+from pipeline.errors import ArtifactError
+from pipeline.files import read_json
+from pipeline.records import Row
+from pipeline.strict import plain, read
 
 IDENTITY = ("cell", "model", "option", "precision", "backend", "target")
 QUALITY_SIZE = (
@@ -27,25 +31,33 @@ SPEED_QUALITY = (
 )
 
 
-def cells_json(records: Sequence[JSON]) -> str:
+def cells_json(rows: Sequence[Row]) -> str:
     """All rows. NaN and infinity are no JSON and raise."""
-    return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def metrics_json(record: JSON) -> str:
+def read_cells(path: Path) -> list[Row]:
+    """The rows of a report. Raises ArtifactError for a missing, broken or older one."""
+    found = read_json(path)
+    if not isinstance(found, list):
+        raise ArtifactError("not a list of cells", where=str(path), hint="make it: python -m pipeline report")
+    return [read(Row, row, f"{path}[{number}]") for number, row in enumerate(found)]
+
+
+def metrics_json(row: Row) -> str:
     """A row for `dvc metrics show`: flat, with what was not measured left out."""
-    figures = {name: value for name, value in record["metrics"].items() if value is not None}
-    return json.dumps({"status": record["status"], **figures}, indent=2, allow_nan=False) + "\n"
+    figures = {name: value for name, value in plain(row.metrics).items() if value is not None}
+    return json.dumps({"status": row.status, **figures}, indent=2, allow_nan=False) + "\n"
 
 
-def plot_csv(records: Sequence[JSON], metrics: Sequence[str]) -> str:
+def plot_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     """The cells that have the first metric (x) and a divergence (y); the header alone where none has."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*IDENTITY, *metrics))
-    for record in records:
-        figures = record["metrics"]
-        if figures[metrics[0]] is not None and figures["kl_nats_mean_common"] is not None:
-            named = [record["id" if name == "cell" else name] for name in IDENTITY]
-            writer.writerow([*named, *("" if figures[name] is None else figures[name] for name in metrics)])
+    for row in rows:
+        figures = row.metrics
+        if figures.get(metrics[0]) is not None and figures.kl_nats_mean_common is not None:
+            named = [getattr(row, "id" if name == "cell" else name) for name in IDENTITY]
+            writer.writerow([*named, *("" if (value := figures.get(name)) is None else value for name in metrics)])
     return text.getvalue()

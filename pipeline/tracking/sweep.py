@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.errors import ArtifactError
-from pipeline.files import read_json
 from pipeline.harness.params import read_params
 from pipeline.packaging.manifest import sha256
+from pipeline.records import Row
 from pipeline.reporting.choice import recommend
+from pipeline.reporting.tables import read_cells
+from pipeline.strict import plain
 from pipeline.tracking.store import clean
 from pipeline.types import JSON, Status
 
-AXES = ("model", "precision", "family", "backend", "target", "recipe")
 CARD = "README.md"
 SUMMARY = "summary.md"
 MEGABYTE = 1_000_000
@@ -79,94 +79,94 @@ class Sweep:
 def read_sweep(root: Path) -> Sweep:
     """Read reports/, packages/ and params.yaml below `root`. Raises PipelineError where one is missing or broken."""
     params = read_params(root / layout.PARAMS)
-    records = read_json(root / layout.CELLS)
-    if not isinstance(records, list) or not all(isinstance(record, dict) and "id" in record for record in records):
-        raise ArtifactError("not a list of cells", where=str(layout.CELLS), hint="make it: python -m pipeline report")
+    rows = read_cells(root / layout.CELLS)
+    suite, experiment = str(params["suite"]), str(params["track"]["experiment"])
+    largest = params["track"]["max_package_mb"] * MEGABYTE
     reports = root / layout.REPORTS
     files = [reports / SUMMARY, root / layout.CELLS, *sorted(reports.glob("*.png"))]
     summary = reports / SUMMARY
     return Sweep(
-        suite=str(params["suite"]),
-        experiment=str(params["track"]["experiment"]),
-        cells=tuple(_cell(record, params, root) for record in records),
+        suite=suite,
+        experiment=experiment,
+        cells=tuple(_cell(row, suite, largest, root) for row in rows),
         files=tuple(path for path in files if path.is_file()),
-        winners=tuple(_winners(records, str(params["track"]["experiment"]))),
+        winners=tuple(_winners(rows, experiment)),
         note=clean(summary.read_text(encoding="utf-8"))[:LONGEST_TAG] if summary.is_file() else "",
     )
 
 
-def _winners(records: list[JSON], experiment: str) -> Iterator[Winner]:
+def _winners(rows: list[Row], experiment: str) -> Iterator[Winner]:
     """What to ship of each model to each target that has gates."""
-    gated = [record for record in records if record.get("gates")]
-    for model, target in dict.fromkeys((record["model"], record["target"]) for record in gated):
-        choice = recommend([record for record in records if record["model"] == model], target)
-        if not choice["choice"]:
+    for model, target in dict.fromkeys((row.model, row.target) for row in rows if row.gates):
+        choice = recommend([row for row in rows if row.model == model], target)
+        if not choice.choice or not choice.package:
             continue
         tags = {
-            "package_sha256": str(choice["package"]["sha256"]),
-            "package_path": str(choice["package"]["path"]),
-            "gates": json.dumps(choice["gates"]),
-            "rests_on": choice["rests_on"],
+            "package_sha256": choice.package.sha256,
+            "package_path": choice.package.path,
+            "gates": json.dumps(plain(choice.gates)),
+            "rests_on": choice.rests_on,
         }
-        yield Winner(f"{experiment}.{model}", target, choice["choice"], tags)
+        yield Winner(f"{experiment}.{model}", target, choice.choice, tags)
 
 
-def _cell(record: JSON, params: JSON, root: Path) -> CellRun:
-    packaged = record.get("package") or {}
-    folder = root / packaged["path"] if packaged else None
+def _cell(row: Row, suite: str, largest: float, root: Path) -> CellRun:
+    folder = root / row.package.path if row.package else None
     files = [folder / layout.MANIFEST, folder / CARD] if folder else []
     files = [path for path in files if path.is_file()]
-    small = packaged.get("size_bytes", 0) <= params["track"]["max_package_mb"] * MEGABYTE
-    settings = _params(record, params)
+    small = bool(row.package and row.package.size_bytes <= largest)
+    settings = _params(row, suite)
     went_in = {
-        "record": record,
+        "record": plain(row),
         "params": settings,
         "artifacts": {path.name: sha256(path) for path in files},
-        "package": small and bool(packaged),
+        "package": small,
     }
     return CellRun(
-        name=str(record["id"]),
+        name=row.id,
         fingerprint=_digest(went_in),
-        status=str(record["status"]),
+        status=str(row.status),
         params=settings,
-        metrics={name: float(value) for name, value in record["metrics"].items() if value is not None},
-        tags=_tags(record, str(params["suite"])),
+        metrics={name: float(value) for name, value in plain(row.metrics).items() if value is not None},
+        tags=_tags(row, suite),
         files=tuple(files),
         package=folder if folder and small and folder.is_dir() else None,
     )
 
 
-def _tags(record: JSON, suite: str) -> dict[str, str]:
-    packaged = record.get("package") or {}
+def _axes(row: Row) -> dict[str, str]:
+    """As runs are compared: `precision` is the option's name, `family` what a column of the report is called."""
+    return {
+        "model": row.model,
+        "precision": row.option,
+        "family": row.precision,
+        "backend": row.backend,
+        "target": row.target,
+        "recipe": row.recipe,
+    }
+
+
+def _tags(row: Row, suite: str) -> dict[str, str]:
     tags = {
-        **{name: record.get(name) for name in ("id", *AXES, "status", "reason")},
+        "id": row.id,
+        **_axes(row),
+        "status": row.status,
+        "reason": row.reason,
         "suite": suite,
-        "package_sha256": packaged.get("sha256"),
-        "package_size_bytes": packaged.get("size_bytes"),
-        "noisy": record.get("noisy") or None,
-        "gates": json.dumps(record["gates"]) if record.get("gates") else None,
-        "not_measured": json.dumps(record["reasons"], ensure_ascii=False) if record.get("reasons") else None,
+        "package_sha256": row.package.sha256 if row.package else None,
+        "package_size_bytes": row.package.size_bytes if row.package else None,
+        "noisy": row.noisy or None,
+        "gates": json.dumps(plain(row.gates)) if row.gates else None,
+        "not_measured": json.dumps(row.reasons, ensure_ascii=False) if row.reasons else None,
     }
     return {name: clean(_text(value))[:LONGEST_TAG] for name, value in tags.items() if value is not None}
 
 
-def _params(record: JSON, params: JSON) -> dict[str, str]:
+def _params(row: Row, suite: str) -> dict[str, str]:
     """The settings that made this cell, flat: `quantize.settings.bits`. Empty ones are left out."""
-    plan = params["plan"]
-    cell = plan["cells"].get(record["id"], {})
-    build = plan["builds"].get(cell.get("build"), {})
-    model = plan["models"].get(cell.get("model"), {})
-    groups = {
-        "source": model.get("fetch", {}),
-        "convert": plan.get("exports", {}).get(build.get("export"), {}).get("convert", {}),
-        "quantize": build.get("quantize", {}),
-        "evaluate": {**model.get("reference", {}), **build.get("evaluate", {})},
-        "package": cell.get("package", {}),
-        "benchmark": cell.get("benchmark", {}),
-    }
-    flat = {name: record.get(name) for name in AXES} | {"suite": params["suite"], "seed": params["seed"]}
-    for group, settings in groups.items():
-        flat |= {f"{group}.{name}": value for name, value in _flat(settings) if name not in AXES}
+    flat: JSON = {**_axes(row), "suite": suite}
+    for group, settings in row.settings.items():
+        flat |= {f"{group}.{name}": value for name, value in _flat(settings)}
     return {name: clean(_text(value))[:LONGEST_PARAM] for name, value in flat.items() if value not in (None, "")}
 
 

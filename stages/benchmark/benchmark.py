@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from pipeline import layout
 from pipeline.backends.speed import measure
-from pipeline.files import read_json, write_json
+from pipeline.entries import Benchmark
+from pipeline.files import read_json
 from pipeline.harness import host
-from pipeline.harness.outcome import outcome, why_unusable
-from pipeline.types import JSON, Status
+from pipeline.harness.outcome import Skip
+from pipeline.records import Benchmark as Result
+from pipeline.types import Status
 
 
-def benchmark(key: str, entry: JSON) -> str | None:
-    """Write artifacts/benchmarks/<key>.json, or the reason for which it was skipped."""
+def benchmark(key: str, entry: Benchmark) -> Result:
+    """The package's speed. Raises Skip where its device is not here."""
     machine = read_json(layout.host("machine"))
-    skipped = _why_skipped(key, entry, machine)
-    if skipped:
-        write_json(layout.benchmark(key), {"status": Status.SKIPPED, "reason": skipped})
-        return skipped
-    measured = measure(entry["backend"], layout.package(key), entry["benchmark"], machine)
-    write_json(layout.benchmark(key), {"status": Status.OK, "reason": "", **measured})
-    return None
-
-
-def _why_skipped(key: str, entry: JSON, machine: JSON) -> str | None:
-    packaged = outcome(layout.package(key))
-    if packaged["status"] == Status.SKIPPED:
-        return str(packaged["reason"])
-    device = entry["benchmark"]["device"]
-    if device and device not in machine["accelerators"]:
-        return f"needs {host.DEVICES.get(device, device)}"
-    return why_unusable(entry["backend"])
+    if entry.device and entry.device not in machine["accelerators"]:
+        raise Skip(f"needs {host.DEVICES.get(entry.device, entry.device)}")
+    measured = measure(layout.package(key), entry, machine)
+    return Result(Status.OK, "", **{field.name: getattr(measured, field.name) for field in fields(measured)})

@@ -2,153 +2,96 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
-from pipeline.files import read_json, write_json
-from pipeline.harness.host import threads
-from pipeline.harness.outcome import why_skipped, why_unusable
+from pipeline.entries import Evaluate
+from pipeline.files import read_json
 from pipeline.harness.run import progress
 from pipeline.metrics.decode import check_decode
-from pipeline.metrics.divergence import WindowSums, per_window, score_window, totals
+from pipeline.metrics.divergence import WindowSums, per_window, totals
 from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
-from pipeline.model.checkpoint import read_output_matrix
+from pipeline.metrics.scoring import read_reference, score_windows
+from pipeline.records import Evaluation, Quality, ReferenceFigures
 from pipeline.types import JSON, Status
 
-Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 PROMPT_TOKENS = 32
-CORES_PER_SCORER = 4
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
+NO_QUESTIONS = "no questions are configured (evaluate.questions)"
 
 
-def evaluate(key: str, entry: JSON) -> str | None:
-    """Write artifacts/evaluations/<key>.json, or the reason for which it was skipped."""
-    build, source = layout.build(key), layout.reference(entry["model"])
-    skipped = why_skipped(build) or why_unusable(entry["backend"])
-    if skipped:
-        write_json(layout.evaluation(key), {"status": Status.SKIPPED, "reason": skipped})
-        return skipped
-    share = entry["evaluate"]
-    ids = np.load(source / layout.IDS)[: share["windows"] or None]
-    questions = [Question.from_json(raw) for raw in read_json(source / layout.QUESTIONS)]
-    questions = questions[: share["questions"] or None]
-    summary = read_json(source / layout.SUMMARY)
-    report = progress(f"evaluate@{key}")
-    backend = load_backend(entry["backend"])
-    reference = read_reference(source / layout.HIDDEN, Path(entry["weights"]))
+def evaluate(key: str, entry: Evaluate) -> Evaluation:
+    """The build's figures in accuracy mode and, where that is something else, as users get it."""
+    build, source = layout.build(key), layout.reference(entry.model)
+    backend, summary = load_backend(entry.backend), read_json(source / layout.SUMMARY)
+    ids = np.load(source / layout.IDS)[: entry.windows or None]
+    questions = [Question.from_json(raw) for raw in read_json(source / layout.QUESTIONS)][: entry.questions or None]
+    reference = read_reference(source / layout.HIDDEN, Path(entry.weights))
     unmeasured = backend.why_no_default_mode()
     twice = backend.has_default_mode and not unmeasured
-    steps = len(ids) * (2 if twice else 1) + len(questions)
+    report, steps = progress(f"evaluate@{key}"), len(ids) * (2 if twice else 1) + len(questions)
     prompts = [window[: min(PROMPT_TOKENS, len(window))].tolist() for window in ids[: summary["decode_prompts"]]]
     tokens = _generated(entry, build, prompts)  # first, and alone: two runtimes would hold the build twice
     with backend.open(build) as session:
-        precision = {"accuracy": dict(session.settings)}
-        sums = _windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
+        computed_in = {"accuracy": dict(session.settings)}
+        sums = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
         scores = []
         for number, question in enumerate(questions, len(ids) + 1):
             scores.append(choice_scores(question, session.logits))
             report(number, steps)
-        decode = {**check_decode(prompts, tokens, session.logits), "prompt": prompts[0], "continuation": tokens[0]}
+        decode = check_decode(prompts, tokens, session.logits)
     del session
-    users = sums  # what users get, where that is something else
+    users = sums
     if twice:
         with backend.open(build, default_mode=True) as session:
-            precision["default"] = dict(session.settings)
+            computed_in["default"] = dict(session.settings)
             first = len(ids) + len(questions)
-            users = _windows(ids, reference, session.logits, backend.batch, lambda done: report(first + done, steps))
-    default = totals(users)
-    metrics = {
-        **totals(sums),
-        **{f"{name}_default_mode": None if unmeasured else default[name] for name in IN_DEFAULT_MODE},
-        "task_accuracy": accuracy(questions, scores) if questions else None,
-    }
+            users = score_windows(ids, reference, session.logits, backend.batch, lambda n: report(first + n, steps))
     reasons = {f"{name}_default_mode": unmeasured for name in IN_DEFAULT_MODE if unmeasured}
-    if not questions:
-        reasons["task_accuracy"] = "no questions are configured (evaluate.questions)"
-    write_json(
-        layout.evaluation(key),
-        {
-            "status": Status.OK,
-            "reason": "",
-            "metrics": metrics,
-            "reasons": reasons,
-            "reference": _reference_figures(source, len(ids), questions, summary),
-            "windows": per_window(sums),
-            "windows_default_mode": None if unmeasured else per_window(users),
-            "answered_right": [chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)],
-            "computed_in": precision,
-            "decode": decode,
-        },
+    return Evaluation(
+        Status.OK,
+        "",
+        metrics=_quality(sums, None if unmeasured else users, accuracy(questions, scores) if questions else None),
+        reasons=reasons if questions else {**reasons, "task_accuracy": NO_QUESTIONS},
+        reference=_reference_figures(source, ids, questions, summary),
+        windows=per_window(sums),
+        windows_default_mode=None if unmeasured else per_window(users),
+        answered_right=tuple(chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)),
+        computed_in=computed_in,
+        decode=decode,
     )
-    return None
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What rebuilds the reference's logits: hidden states on the disk, the output matrix [vocab, width], its bias."""
-
-    hidden: Path
-    lm_head: NDArray[np.float32]
-    bias: NDArray[np.float32] | None
-
-
-def read_reference(hidden: Path, weights: Path) -> Reference:
-    """The output matrix of a checkpoint beside the reference's states."""
-    return Reference(hidden, *read_output_matrix(weights))
+def _quality(sums: list[WindowSums], users: list[WindowSums] | None, answered: float | None) -> Quality:
+    own = totals(sums)
+    default = None if users is None else totals(users)
+    return Quality(
+        **asdict(own),
+        perplexity_default_mode=default.perplexity if default else None,
+        kl_nats_mean_default_mode=default.kl_nats_mean if default else None,
+        top1_agreement_default_mode=default.top1_agreement if default else None,
+        task_accuracy=answered,
+    )
 
 
-def _windows(
-    ids: NDArray[np.int64],
-    reference: Reference,
-    logits: Logits,
-    batch: int,
-    report: Callable[[int], None],
-) -> list[WindowSums]:
-    """Sums of every window, some scored while the runtime computes the next: logits of two batches in memory, or of one
-    window for each scorer.
-
-    The matrix product of a scorer takes one thread: more would contend with the runtime's, which both pay for.
-    """
-    hidden = np.load(reference.hidden, mmap_mode="r")
-    scorers = max(1, threads() // CORES_PER_SCORER)
-    waiting: deque[Future[WindowSums]] = deque()
-    sums: list[WindowSums] = []
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(scorers) as pool:
-        for first in range(0, len(ids), batch):
-            windows = ids[first : first + batch]
-            computed = zip(windows, logits(windows), hidden[first : first + len(windows)], strict=True)
-            while len(waiting) >= max(batch, scorers):
-                sums.append(waiting.popleft().result())
-            waiting += [pool.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]
-            report(len(sums))
-        sums += [scored.result() for scored in waiting]
-    report(len(sums))
-    return sums
-
-
-def _reference_figures(source: Path, windows: int, questions: list[Question], summary: JSON) -> JSON:
+def _reference_figures(
+    source: Path, ids: NDArray[np.int64], questions: list[Question], summary: JSON
+) -> ReferenceFigures:
     """The reference's perplexity and accuracy on the same windows and questions."""
-    nll = np.load(source / layout.NLL)[:windows]
+    nll = np.load(source / layout.NLL)[: len(ids)]
     scores = summary["question_scores"][: len(questions)]
-    return {
-        "perplexity": float(np.exp(nll.mean())),
-        "task_accuracy": accuracy(questions, scores) if questions else None,
-    }
+    return ReferenceFigures(float(np.exp(nll.mean())), accuracy(questions, scores) if questions else None)
 
 
-def _generated(entry: JSON, build: Path, prompts: list[list[int]]) -> list[list[int]]:
+def _generated(entry: Evaluate, build: Path, prompts: list[list[int]]) -> list[list[int]]:
     """Greedy continuations of the prompts, in the runtime that users run."""
-    request = RuntimeRequest("generate", prompts, entry["evaluate"]["decode_tokens"])
-    tokens: list[list[int]] = ask_runtime(entry["backend"], build, request).value["tokens"]
+    request = RuntimeRequest("generate", prompts, entry.decode_tokens)
+    tokens: list[list[int]] = ask_runtime(entry.backend, build, request).value["tokens"]
     return tokens

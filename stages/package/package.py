@@ -2,92 +2,89 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import layout
 from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
+from pipeline.entries import Package
 from pipeline.errors import QualityError
-from pipeline.files import fresh_folder, read_json, size_of, write_json, write_text
+from pipeline.files import read_json, size_of, write_json, write_text
 from pipeline.harness.disk import require_copy
-from pipeline.harness.outcome import outcome, why_skipped, why_unusable
+from pipeline.harness.outcome import read_ok
 from pipeline.model.checkpoint import open_checkpoint
 from pipeline.packaging.card import model_card
-from pipeline.packaging.manifest import SUMS, digests, sums
+from pipeline.packaging.manifest import SUMS, digests, sha256, sums
+from pipeline.records import Build, Decode, Evaluation, Packaged
+from pipeline.strict import plain
 from pipeline.types import JSON, Status
 
-IDENTITY = ("precision", "family", "recipe", "method", "settings", "target", "device")
 
-
-def package(key: str, entry: JSON) -> str | None:
-    """Write packages/<key> and its record, or the reason for which it was skipped."""
-    build = layout.build(entry["build"])
-    evaluation = layout.evaluation(entry["build"])
-    skipped = why_skipped(build, evaluation) or why_unusable(entry["backend"])
-    with fresh_folder(layout.package(key)) as out:
-        if skipped:
-            said = {"status": Status.SKIPPED, "reason": skipped}
-            write_json(out / layout.MANIFEST, said)
-            write_text(out / SUMS, "")
-            write_json(layout.package_record(key), said)
-            return skipped
-        checkpoint = open_checkpoint(entry["model"], entry["package"]["weights"])
-        require_copy(layout.PACKAGES, size_of(build))
-        backend = load_backend(entry["backend"])
-        backend.package(build, checkpoint, entry["package"]["options"], out)
-        runtime_files = digests(out)
-        write_text(out / SUMS, sums(runtime_files))
-        manifest = _manifest(key, entry)
-        on_device = entry["package"]["run"]
-        manifest["run"] = backend.run_instruction(out, key) + (
-            f"\nOn {entry['package']['target']}: {on_device}\n" if on_device else ""
-        )
-        manifest["size_bytes"] = sum(file["size_bytes"] for file in runtime_files.values())
-        write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
-        read = {name: file for name, file in runtime_files.items() if name not in backend.unread}
-        if not _same_bytes(read, digests(build)):
-            _generate(entry["backend"], out, read_json(evaluation)["decode"], key)
-        write_json(out / layout.MANIFEST, {**manifest, "files": digests(out)})
-        digest = hashlib.sha256((out / SUMS).read_bytes()).hexdigest()
-    write_json(
-        layout.package_record(key),
-        {
-            "status": Status.OK,
-            "reason": "",
-            "path": layout.package(key).as_posix(),
-            "size_bytes": manifest["size_bytes"],
-            "sha256": digest,
-            "bits_per_weight": manifest["quantization"]["bits_per_weight"],
-            "quantization": manifest["quantization"],
-        },
-    )
-    return None
-
-
-def _manifest(key: str, entry: JSON) -> JSON:
-    axes = entry["package"]
-    fetched = read_json(layout.model(entry["model"]) / layout.MANIFEST)
-    return {
+def package(key: str, entry: Package, out: Path) -> JSON:
+    """Write the package into `out`, and its record; the result is its manifest."""
+    build, evaluation = layout.build(entry.build), read_ok(Evaluation, layout.evaluation(entry.build))
+    quantization = read_ok(Build, build).quantization
+    require_copy(layout.PACKAGES, size_of(build))
+    backend = load_backend(entry.backend)
+    backend.package(build, open_checkpoint(entry.model, entry.weights), entry.options, out)
+    runtime_files = digests(out)
+    write_text(out / SUMS, sums(runtime_files))
+    size = sum(file["size_bytes"] for file in runtime_files.values())
+    run = backend.run_instruction(out, key) + (f"\nOn {entry.target}: {entry.run}\n" if entry.run else "")
+    manifest = {
         "status": Status.OK,
+        **_described(key, entry),
+        "quality": plain(evaluation.metrics),
+        "quantization": plain(quantization),
+        "run": run,
+        "size_bytes": size,
+    }
+    write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
+    read = {name: file for name, file in runtime_files.items() if name not in backend.unread}
+    if not _same_bytes(read, digests(build)):
+        _generate(entry.backend, out, evaluation.decode, key)
+    record = Packaged(
+        Status.OK,
+        "",
+        path=layout.package(key).as_posix(),
+        size_bytes=size,
+        sha256=sha256(out / SUMS),
+        bits_per_weight=quantization.bits_per_weight,
+        quantization=quantization,
+    )
+    write_json(layout.package_record(key), plain(record))
+    return {**manifest, "files": digests(out)}
+
+
+def _described(key: str, entry: Package) -> JSON:
+    """What the manifest says of the cell, its source and its tools."""
+    fetched = read_json(layout.model(entry.model) / layout.MANIFEST)
+    return {
         "cell": {
             "id": key,
-            "model": entry["model"],
-            "backend": entry["backend"],
-            **{name: axes[name] for name in IDENTITY},
+            "model": entry.model,
+            "backend": entry.backend,
+            "precision": entry.precision,
+            "family": entry.recipe.family,
+            "recipe": entry.recipe.name,
+            "method": entry.recipe.method,
+            "settings": plain(entry.recipe.settings),
+            "target": entry.target,
+            "device": entry.device,
         },
         "source": {
-            "model": entry["model"],
+            "model": entry.model,
             "path_or_repo": fetched["source"],
             "revision": fetched["revision"],
-            "license": axes["license"],
+            "license": entry.license,
             "weights_sha256": fetched["weights"],
         },
-        "license": axes["license"],
-        "tools": read_json(layout.host(entry["backend"]))["versions"],
-        "quality": read_json(layout.evaluation(entry["build"]))["metrics"],
-        "quantization": outcome(layout.build(entry["build"]))["quantization"],
+        "license": entry.license,
+        "library": entry.library,
+        "tags": list(entry.tags),
+        "tools": read_json(layout.host(entry.backend))["versions"],
     }
 
 
@@ -96,9 +93,10 @@ def _same_bytes(packaged: JSON, built: JSON) -> bool:
     return {file["sha256"] for file in packaged.values()} <= {file["sha256"] for file in built.values()}
 
 
-def _generate(backend: str, folder: Path, decode: JSON, key: str) -> None:
+def _generate(backend: str, folder: Path, decode: Decode, key: str) -> None:
     """The finished package, in a fresh process, must say what the evaluated build said."""
-    request = RuntimeRequest("generate", [decode["prompt"]], len(decode["continuation"]))
+    expected: Sequence[int] = list(decode.continuation)
+    request = RuntimeRequest("generate", [decode.prompt], len(expected))
     tokens = ask_runtime(backend, folder, request).value["tokens"][0]
-    if tokens != decode["continuation"]:
-        raise QualityError(f"the package generates {tokens[:8]}…, its build {decode['continuation'][:8]}…", where=key)
+    if tokens != expected:
+        raise QualityError(f"the package generates {tokens[:8]}…, its build {expected[:8]}…", where=key)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import layout
+from tests.support.plans import add_cell, empty_plan, evaluation, measured, packaged
 
 SPEED = {
     "load_s": 0.21,
@@ -28,55 +30,36 @@ PRECISIONS = {
 def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
     """The sums per window, and per question, that give the figures."""
     if not all(isinstance(figures[name], (int, float)) for name in ("perplexity", "kl_nats_mean", "top1_agreement")):
-        return {}
+        none: dict[str, Any] = {"tokens": [], "nll": [], "kl": [], "top1": []}
+        return {"windows": none, "windows_default_mode": none}
     tokens = figures["evaluated_tokens"] // windows
     columns = {
         "tokens": [tokens] * windows,
         "nll": [tokens * math.log(figures["perplexity"])] * windows,
         "kl": [tokens * figures["kl_nats_mean"]] * windows,
-        "top1": [tokens * figures["top1_agreement"]] * windows,
+        "top1": [round(tokens * figures["top1_agreement"])] * windows,
     }
     right = [i < 4 * figures["task_accuracy"] for i in range(4)] if figures["task_accuracy"] else []
     return {"windows": columns, "windows_default_mode": columns, "answered_right": right}
 
 
 class Matrix:
-    """Writes what stages write; `params` grows with every cell."""
+    """Writes what stages write; `plan` grows with every cell."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.params: dict[str, Any] = {"plan": {"models": {}, "builds": {}, "cells": {}, "excluded": {}}}
+        self.plan = empty_plan()
 
     def add(self, precision: str, model: str = "phi-tiny", backend: str = "onnxruntime", target: str = "cpu") -> str:
         """Plan a cell; nothing has run yet."""
-        build, cell = f"{model}_{precision}_{backend}", f"{model}_{precision}_{backend}_{target}"
-        self.params["plan"]["builds"][build] = {
-            "model": model,
-            "backend": backend,
-            "export": f"{model}_{backend}_fp32",
-        }
-        self.params["plan"]["cells"][cell] = {
-            "model": model,
-            "backend": backend,
-            "build": build,
-            "package": {
-                "precision": precision,
-                "shown": precision,
-                "family": precision.partition("-")[0],
-                "recipe": precision.partition("-")[2] or "default",
-                "target": target,
-                "license": "mit",
-                "source": model,
-                "options": {},
-            },
-            "gates": {},
-            "benchmark": {"target": target},
-        }
-        return cell
+        return add_cell(self.plan, model, precision, backend, target)
+
+    def gate(self, cell: str, **gates: float) -> None:
+        self.plan.cells[cell] = replace(self.plan.cells[cell], gates=gates)
 
     def run(self, cell: str, **changes: Any) -> None:
         """All stages of a cell end well; `changes` replace metrics."""
-        precision = self.params["plan"]["cells"][cell]["package"]["precision"]
+        precision = self.plan.cells[cell].package.precision
         _, kl, size, bits = PRECISIONS.get(precision, PRECISIONS["int4"])
         figures = {
             "perplexity": 6.4 * (1 + kl),
@@ -92,23 +75,33 @@ class Matrix:
             **SPEED,
             **changes,
         }
-        self.evaluation(cell, metrics={k: figures[k] for k in figures if k not in SPEED}, **sums(figures))
+        own = {name: figures[name] for name in figures if name not in (*SPEED, "size_bytes", "bits_per_weight")}
+        self.evaluation(cell, metrics=own, **sums(figures))
         self.packaged(cell, size_bytes=figures["size_bytes"], bits_per_weight=figures["bits_per_weight"])
         self.benchmark(cell, metrics={name: figures[name] for name in SPEED})
 
+    def skip(self, cell: str, reason: str) -> None:
+        """Evaluate, package and benchmark say that they were skipped."""
+        build = self.plan.cells[cell].build
+        for path in (layout.evaluation(build), layout.package_record(cell), layout.benchmark(cell)):
+            self.write(path, {"status": "skipped", "reason": reason})
+
     def evaluation(self, cell: str, **content: Any) -> None:
-        build = self.params["plan"]["cells"][cell]["build"]
-        self.write(layout.evaluation(build), {"status": "ok", "reason": None, "reasons": {}, **content})
+        self.write(layout.evaluation(self.plan.cells[cell].build), evaluation(**content))
 
     def packaged(self, cell: str, **content: Any) -> None:
-        outcome = {"status": "ok", "reason": None, "path": f"packages/{cell}", "sha256": "ab" * 32}
-        self.write(layout.package_record(cell), {**outcome, **content})
+        self.write(layout.package_record(cell), packaged(cell, **content))
 
     def benchmark(self, cell: str, **content: Any) -> None:
-        self.write(layout.benchmark(cell), {"status": "ok", "reason": None, "noisy": False, **content})
+        self.write(layout.benchmark(cell), {"status": "ok", "reason": "", **measured(**content)})
+
+    def no_device(self, cell: str, reason: str) -> None:
+        """The benchmark was skipped."""
+        self.write(layout.benchmark(cell), {"status": "skipped", "reason": reason})
 
     def record(self, stage: str, key: str, status: str, reason: str = "") -> None:
-        self.write(layout.record(stage, key), {"stage": stage, "key": key, "status": status, "reason": reason})
+        ended = {"started": "", "seconds": 1.0, "peak_rss_bytes": None, "host": "", "python": ""}
+        self.write(layout.record(stage, key), {"status": status, "reason": reason, "stage": stage, "key": key, **ended})
 
     def write(self, path: Path, content: Any) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,8 @@ MANIFEST: dict[str, Any] = {
         "weights_sha256": {"model-00001-of-00002.safetensors": "ab" * 32},
     },
     "license": "mit",
+    "library": "onnxruntime-genai",
+    "tags": ["phi3", "onnx"],
     "tools": {"onnxruntime": "1.32.0", "onnx": "1.23.2"},
     "quality": {
         "perplexity": 6.4123,

@@ -13,15 +13,17 @@ import pytest
 from pipeline import layout
 from pipeline.reporting.cells import METRICS
 from pipeline.reporting.report import write_report
+from pipeline.reporting.tables import read_cells
 from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
+from tests.support.plans import measured
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def rows(matrix: Matrix) -> dict[str, Any]:
-    records = write_report(matrix.params, matrix.root)
-    assert json.loads((matrix.root / layout.CELLS).read_text()) == records
-    return {record["option"]: record for record in records}
+    made = write_report(matrix.plan, matrix.root)
+    assert read_cells(matrix.root / layout.CELLS) == made
+    return {row["option"]: row for row in json.loads((matrix.root / layout.CELLS).read_text())}
 
 
 def test_every_planned_cell_has_a_row_in_the_plans_order(four: Matrix) -> None:
@@ -40,9 +42,9 @@ def test_a_row_names_its_axes_its_figures_and_its_package(four: Matrix) -> None:
 
 def test_a_cell_removed_from_the_plan_leaves_the_report(four: Matrix) -> None:
     rows(four)
-    gone = next(cell for cell in four.params["plan"]["cells"] if "int8" in cell)
+    gone = next(cell for cell in four.plan.cells if "int8" in cell)
     assert (four.root / f"reports/metrics/{gone}.json").is_file()
-    del four.params["plan"]["cells"][gone]
+    del four.plan.cells[gone]
     assert "int8" not in rows(four)
     assert not (four.root / f"reports/metrics/{gone}.json").exists()
     left = "".join(path.read_text() for path in (four.root / "reports").rglob("*") if path.suffix in (".csv", ".md"))
@@ -100,15 +102,14 @@ def test_a_cell_that_never_ran_is_failed_and_says_what_runs_it(matrix: Matrix) -
 
 def test_a_backend_that_is_not_installed_skips_its_cells(matrix: Matrix) -> None:
     cell = matrix.add("int4", backend="mlx", target="apple-silicon")
-    for write in (matrix.evaluation, matrix.packaged, matrix.benchmark):
-        write(cell, status="skipped", reason="not installed: mlx")
+    matrix.skip(cell, "not installed: mlx")
     row = rows(matrix)["int4"]
     assert (row["status"], row["reason"], row["package"]) == ("skipped", "not installed: mlx", None)
     assert set(row["reasons"].values()) == {"not installed: mlx"}
 
 
 def test_an_absent_device_costs_a_cell_only_its_speed(four: Matrix) -> None:
-    four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no such device here")
+    four.no_device("phi-tiny_int4_onnxruntime_cpu", "no such device here")
     row = rows(four)["int4"]
     assert row["status"] == "ok" and row["reason"] is None
     assert row["reasons"] == dict.fromkeys(SPEED, "no such device here")
@@ -163,14 +164,14 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
     one = {**own, "perplexity": math.e, "kl_nats_mean": 0.01, "top1_agreement": 500 / 511, "evaluated_tokens": 511}
     both = {"windows": first, "windows_default_mode": first}
     matrix.evaluation(slow, metrics=one, answered_right=[True, False], **both)
-    found = {row["backend"]: row["metrics"] for row in write_report(matrix.params, matrix.root)}
-    assert found["onnxruntime"]["kl_nats_mean"] == 0.055
+    found = {row.backend: row.metrics for row in write_report(matrix.plan, matrix.root)}
+    assert found["onnxruntime"].kl_nats_mean == 0.055
     for metrics in found.values():
-        assert metrics["common_tokens"] == 511
-        assert metrics["kl_nats_mean_common"] == pytest.approx(0.01)
-        assert metrics["perplexity_common"] == pytest.approx(math.e)
-        assert metrics["top1_agreement_common"] == pytest.approx(500 / 511)
-    assert found["onnxruntime"]["task_accuracy_common"] == 1.0 and found["mlx"]["task_accuracy_common"] == 0.5
+        assert metrics.common_tokens == 511
+        assert metrics.kl_nats_mean_common == pytest.approx(0.01)
+        assert metrics.perplexity_common == pytest.approx(math.e)
+        assert metrics.top1_agreement_common == pytest.approx(500 / 511)
+    assert found["onnxruntime"].task_accuracy_common == 1.0 and found["mlx"].task_accuracy_common == 0.5
     page = (matrix.root / "reports/summary.md").read_text()
     assert "compared on the 511 tokens that all cells of a model have" in page
     assert "1.0e-2" in page and "5.5e-2" not in page
@@ -184,13 +185,11 @@ def test_cells_with_the_same_windows_need_no_note(four: Matrix) -> None:
 def test_what_another_device_measured_stands_in_the_row(matrix: Matrix) -> None:
     cell = matrix.add("int4", target="android-arm64")
     matrix.run(cell)
-    matrix.write(layout.benchmark(cell), {"status": "skipped", "reason": "needs a 64-bit Android phone"})
+    matrix.no_device(cell, "needs a 64-bit Android phone")
     digest = json.loads((matrix.root / layout.package_record(cell)).read_text())["sha256"]
-    foreign = {
-        "package_sha256": digest,
-        "metrics": {**SPEED, "decode_tokens_per_s": 12.5},
-        "machine": {"cpu": "SM8650"},
-    }
+    origin = {"format": 1, "cell": cell, "backend": "onnxruntime", "device": "", "package_sha256": digest, "sha256": ""}
+    speed = measured(metrics={**SPEED, "decode_tokens_per_s": 12.5}, machine={"cpu": "SM8650"})
+    foreign = {**origin, **speed}
     matrix.write(layout.imported(cell), foreign)
     row = rows(matrix)["int4"]
     assert row["metrics"]["decode_tokens_per_s"] == 12.5 and row["measured_on"] == "SM8650"
@@ -203,7 +202,7 @@ def test_what_another_device_measured_stands_in_the_row(matrix: Matrix) -> None:
 def test_a_missed_gate_is_an_outcome_that_the_row_states(matrix: Matrix) -> None:
     cell = matrix.add("int4")
     matrix.run(cell, kl_nats_mean=0.2)
-    matrix.params["plan"]["cells"][cell]["gates"] = {"max_kl_nats": 0.1, "max_package_mb": 4}
+    matrix.gate(cell, max_kl_nats=0.1, max_package_mb=4)
     row = rows(matrix)["int4"]
     assert row["status"] == "ok"
     assert [(gate["gate"], gate["passed"]) for gate in row["gates"]] == [

@@ -7,13 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.report import write_report
+from pipeline.strict import plain
 from tests.reporting.matrix import Matrix
+from tests.support.plans import LOOKS
 
 FILES = {
     "cells.json",
@@ -23,11 +26,14 @@ FILES = {
     "quality_size.png",
     "speed_quality.png",
 }
+COLOURS = {name: look.colour for name, look in LOOKS.items()}
 AGAIN = """
 import json, sys
 from pathlib import Path
+from pipeline.entries import Plan
 from pipeline.reporting.report import write_report
-write_report(json.loads(Path("params.json").read_text()), Path())
+from pipeline.strict import read
+write_report(read(Plan, json.loads(Path("plan.json").read_text())), Path())
 assert "matplotlib" not in sys.modules and "numpy" not in sys.modules
 """
 
@@ -38,48 +44,48 @@ def state(matrix: Matrix) -> dict[str, tuple[int, bytes]]:
 
 
 def test_the_report_has_all_its_files(four: Matrix) -> None:
-    write_report(four.params, four.root)
-    cells = {f"{cell}.json" for cell in four.params["plan"]["cells"]}
+    write_report(four.plan, four.root)
+    cells = {f"{cell}.json" for cell in four.plan.cells}
     assert set(state(four)) == FILES | cells
 
 
 def test_a_second_report_writes_nothing_and_imports_no_plotting(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     before = state(four)
-    (four.root / "params.json").write_text(json.dumps(four.params))
+    (four.root / "plan.json").write_text(json.dumps(plain(four.plan)))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", AGAIN], cwd=four.root, env=environment, check=True)
     assert state(four) == before
 
 
 def test_the_same_results_give_the_same_bytes_anywhere(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     first = state(four)
     for path in list((four.root / "reports").rglob("*.*")):
         path.unlink()
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     assert {name: data for name, (_, data) in state(four).items()} == {name: d for name, (_, d) in first.items()}
 
 
 def test_pictures_carry_no_program_and_no_date(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     for name in ("quality_size.png", "speed_quality.png"):
         data = (four.root / "reports" / name).read_bytes()
         assert data.startswith(b"\x89PNG") and b"Software" not in data and b"tIME" not in data
 
 
 def test_a_picture_is_drawn_again_when_its_points_change(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     before = state(four)
     four.run("phi-tiny_int4_onnxruntime_cpu", decode_tokens_per_s=999.0)
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     after = state(four)
     assert after["speed_quality.png"] != before["speed_quality.png"]
     assert after["quality_size.png"] == before["quality_size.png"]
 
 
 def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     cached = {}
     for name in FILES:
         path, link = four.root / "reports" / name, four.root / f"cached-{name}"
@@ -87,7 +93,7 @@ def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(fo
         path.chmod(0o444)
         cached[link] = link.read_bytes()
     four.run("phi-tiny_int4_onnxruntime_cpu", kl_nats_mean=3e-3, decode_tokens_per_s=1.0)
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     for link, content in cached.items():
         assert link.read_bytes() == content
         assert (four.root / "reports" / link.name.removeprefix("cached-")).read_bytes() != content
@@ -95,14 +101,14 @@ def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(fo
 
 def test_a_metrics_file_has_the_measured_figures_alone(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     metrics = json.loads((four.root / "reports/metrics/phi-tiny_int4_onnxruntime_cpu.json").read_text())
     assert metrics["status"] == "ok" and metrics["size_bytes"] == 3_300_000
     assert "decode_tokens_per_s" not in metrics and None not in metrics.values()
 
 
 def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None:
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     template = Path(__file__).parents[2] / "pipeline/reporting/pictures/cells.vega.json"
     plot = {
         "template": str(template),
@@ -120,7 +126,7 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None
 
     dvc("init", "-q", "--no-scm")
     shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"]
-    assert {Path(name).stem for name in shown} == set(four.params["plan"]["cells"])
+    assert {Path(name).stem for name in shown} == set(four.plan.cells)
     assert shown["reports/metrics/phi-tiny_int8_onnxruntime_cpu.json"]["data"]["kl_nats_mean"] == 1.5e-5
     dvc("plots", "show", "-o", "html")
     page = (four.root / "html/index.html").read_text()
@@ -129,36 +135,36 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None
 
 def test_plots_list_only_measured_cells_and_keep_their_header(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
-    write_report(four.params, four.root)
+    write_report(four.plan, four.root)
     with (four.root / "reports/speed_quality.csv").open() as file:
         assert [row["option"] for row in csv.DictReader(file)] == ["fp32", "fp16", "int8"]
-    four.params["plan"]["cells"] = {}
-    write_report(four.params, four.root)
+    four.plan.cells.clear()
+    write_report(four.plan, four.root)
     assert (four.root / "reports/speed_quality.csv").read_text().startswith("cell,model,option,precision")
 
 
 @pytest.mark.parametrize("divergence", [0.0, 1e-9, 1e-2])
 def test_one_cell_of_any_divergence_can_be_drawn(matrix: Matrix, divergence: float) -> None:
     matrix.run(matrix.add("fp32"), kl_nats_mean=divergence)
-    write_report(matrix.params, matrix.root)
+    write_report(matrix.plan, matrix.root)
     assert (matrix.root / "reports/quality_size.png").stat().st_size > 5000
 
 
 def test_without_figures_the_pictures_say_so(matrix: Matrix) -> None:
     matrix.add("fp32")
-    write_report(matrix.params, matrix.root)
+    write_report(matrix.plan, matrix.root)
     assert (matrix.root / "reports/quality_size.png").is_file()
 
 
 def test_a_killed_write_leaves_the_old_picture(four: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = write_report(four.params, four.root)
+    first, *others = write_report(four.plan, four.root)
     before = state(four)
-    records[0]["metrics"]["size_bytes"] += 1
+    rows = [replace(first, metrics=replace(first.metrics, size_bytes=1)), *others]
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        draw(records, four.root / "reports")
+        draw(rows, COLOURS, four.root / "reports")
     assert state(four) == before

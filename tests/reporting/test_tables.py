@@ -15,12 +15,15 @@ from pipeline.reporting.pictures.labels import place
 from pipeline.reporting.pictures.points import PICTURES, Point
 from pipeline.reporting.report import write_report
 from tests.reporting.matrix import SPEED, Matrix
+from tests.support.plans import LOOKS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
+FORMATS = {name: look.format for name, look in LOOKS.items()}
+
 
 def summary_of(matrix: Matrix) -> str:
-    write_report(matrix.params, matrix.root)
+    write_report(matrix.plan, matrix.root)
     return (matrix.root / "reports/summary.md").read_text()
 
 
@@ -36,7 +39,7 @@ def test_every_target_has_its_table_and_what_to_ship_there(matrix: Matrix) -> No
         for precision in ("fp32", "int4"):
             cell = matrix.add(precision, target=target)
             matrix.run(cell)
-            matrix.params["plan"]["cells"][cell]["gates"] = {"max_package_mb": 5}
+            matrix.gate(cell, max_package_mb=5)
     for target, text in zip(("cpu", "ios"), summary_of(matrix).split("\n## ")[1:3], strict=True):
         assert text.startswith(target) and f"Ship `phi-tiny_int4_onnxruntime_{target}`" in text
         assert len([line for line in text.splitlines() if line.startswith("| phi-tiny")]) == 2
@@ -69,7 +72,7 @@ def test_the_front_is_what_nothing_beats_in_both_figures() -> None:
 
 
 def test_the_summary_lists_excluded_combinations_with_reasons(four: Matrix) -> None:
-    four.params["plan"]["excluded"] = {"phi-tiny_int4_mlx_cpu": "mlx does not run on cpu"}
+    four.plan.excluded["phi-tiny_int4_mlx_cpu"] = "mlx does not run on cpu"
     assert "- `phi-tiny_int4_mlx_cpu`: mlx does not run on cpu\n" in summary_of(four)
 
 
@@ -91,9 +94,9 @@ def test_the_summary_says_why_a_figure_is_not_there(four: Matrix) -> None:
 
 def test_noisy_speed_is_marked_and_explained_everywhere(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", metrics=SPEED, noisy=True)
-    records = write_report(four.params, four.root)
-    assert records[-1]["noisy"] is True
-    for text in (summary_of(four), table(records)):
+    rows = write_report(four.plan, four.root)
+    assert rows[-1].noisy is True
+    for text in (summary_of(four), table(rows)):
         assert text.count("410.0†") == 1 and "busy" in text
 
 
@@ -103,14 +106,14 @@ def test_the_terminal_table_fits_120_columns(matrix: Matrix) -> None:
             matrix.run(matrix.add(precision, "phi-3-5-mini-instruct-long", backend, target), size_bytes=123_456_789_012)
     cell = matrix.add("int8", "phi-tiny")
     matrix.evaluation(cell, status="failed", reason="a long reason, " * 30)
-    text = table(write_report(matrix.params, matrix.root))
+    text = table(write_report(matrix.plan, matrix.root))
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "123,457" in text and "failed" in text and "a long reason" in text
 
 
 def test_the_terminal_names_a_shared_axis_once_and_a_shared_reason_once(four: Matrix) -> None:
     four.record("convert", "phi-tiny_onnxruntime_fp32", "failed", "no memory")
-    text = table(write_report(four.params, four.root))
+    text = table(write_report(four.plan, four.root))
     assert text.splitlines()[0] == "4 cells: 4 failed · model phi-tiny · backend onnxruntime · target cpu"
     assert text.count("no memory") == 1 and text.count("_onnxruntime_cpu") == 4
 
@@ -133,14 +136,14 @@ def test_labels_of_crowded_points_do_not_overlap() -> None:
 
 
 def test_a_page_is_filled_between_its_markers_and_again(four: Matrix, tmp_path: Path) -> None:
-    records = write_report(four.params, four.root)
+    rows = write_report(four.plan, four.root)
     page = tmp_path / "formats.md"
     page.write_text("before\n<!-- figures: start -->\nold\n<!-- figures: end -->\nafter\n")
     for _ in range(2):
-        fill(page, records)
+        fill(page, rows, FORMATS)
         lines = page.read_text().splitlines()
         assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
         assert "| phi-tiny | ONNX | int4 | 3.3 | 5.20 | 2.8e-4 | 98.32 | 410.0 |" in lines
     page.write_text("nothing here\n")
     with pytest.raises(DataError, match="it has no lines"):
-        fill(page, records)
+        fill(page, rows, FORMATS)

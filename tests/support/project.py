@@ -51,6 +51,10 @@ class Project:
         done = self.pipeline("compose", *SMOKE, *overrides)
         assert done.returncode == 0, done.stderr
 
+    def stage(self, name: str, *key: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Run one stage as DVC does; guard must have written its inputs."""
+        return self.run(sys.executable, "-m", "stages", name, *key, **kwargs)
+
     def repro(self, *words: str, **kwargs: Any) -> list[str]:
         """Run `dvc repro`; the names of the stages that ran."""
         done = self.dvc("repro", *words, **kwargs)

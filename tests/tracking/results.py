@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.reporting.cells import METRICS
 from tests.support.tiny import ROOT
 
 CELLS = ("phi-tiny_fp32_onnxruntime_cpu", "phi-tiny_int4_onnxruntime_cpu")
@@ -47,9 +48,8 @@ class Results:
 
     def stage(self, uri: str = "", code: str = "", cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
         """Run the stage as DVC does, in a process of its own; `code` runs before it."""
-        program = (
-            f"{code}\nimport runpy; sys.argv = ['stages', 'track']; runpy.run_module('stages', run_name='__main__')"
-        )
+        door = "import runpy, sys; sys.argv = ['stages', 'track']; runpy.run_module('stages', run_name='__main__')"
+        program = f"{code}\n{door}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
         environment = {**kept, "PYTHONPATH": str(ROOT), **env}
         if uri:
@@ -76,25 +76,9 @@ class Results:
 def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
     """Two finished cells below `root`, or others."""
     (root / "reports").mkdir(parents=True)
-    records, plan, lock = [], {"models": {}, "exports": {}, "builds": {}, "cells": {}, "excluded": {}}, {}
+    records, lock = [], {}
     for cell in cells:
-        model, precision, backend, target = cell.split("_")
-        build, export = f"{model}_{precision}_{backend}", f"{model}_{backend}_fp32"
-        records.append(_record(cell, model, precision, backend, target))
-        plan["models"][model] = {"fetch": {"path": "models/phi-tiny"}, "reference": {"window": 512, "seed": 0}}
-        plan["exports"][export] = {"convert": {"form": {"provider": "cpu"}, "requires": {"onnx": "1.23.2"}}}
-        plan["builds"][build] = {
-            "export": export,
-            "quantize": {"family": precision, "recipe": "default", "method": "rtn", "settings": {"bits": 4}},
-            "evaluate": {"decode_tokens": 24},
-        }
-        plan["cells"][cell] = {
-            "build": build,
-            "model": model,
-            "backend": backend,
-            "package": {"precision": precision, "license": "mit", "options": {}},
-            "benchmark": {"runs": 5, "threads": 0},
-        }
+        records.append(_record(cell, *cell.split("_")))
         folder = root / "packages" / cell
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"cell": cell}), encoding="utf-8")
@@ -106,7 +90,7 @@ def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
         "suite": "default",
         "seed": 0,
         "track": {"experiment": "phi-deploy", "max_package_mb": 1},
-        "plan": plan,
+        "plan": {},
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     (root / "stages/package").mkdir(parents=True)
@@ -127,19 +111,31 @@ def empty(database: Path) -> None:
 
 
 def _record(cell: str, model: str, precision: str, backend: str, target: str) -> dict[str, Any]:
+    measured = {"perplexity": 12.5, "size_bytes": 1000, "decode_tokens_per_s": 80.25}
     return {
         "id": cell,
         "model": model,
         "precision": precision,
-        "family": precision,
+        "option": precision,
+        "shown": precision,
         "backend": backend,
         "target": target,
         "recipe": "default",
         "status": "ok",
         "reason": None,
-        "metrics": {"perplexity": 12.5, "size_bytes": 1000, "decode_tokens_per_s": 80.25, "load_s": None},
+        "metrics": {**dict.fromkeys(METRICS), **measured},
         "reasons": {"load_s": "no such device"},
+        "extra": {},
         "gates": [],
         "package": {"path": f"packages/{cell}", "size_bytes": 1000, "sha256": "ab" * 32},
+        "measured_on": None,
         "noisy": False,
+        "settings": {
+            "source": {"path": "models/phi-tiny"},
+            "convert": {"form": {"provider": "cpu"}, "requires": {"onnx": "1.23.2"}},
+            "quantize": {"method": "rtn", "settings": {"bits": 4}},
+            "evaluate": {"window": 512, "decode_tokens": 24},
+            "package": {"license": "mit", "options": {}},
+            "benchmark": {"runs": 5, "threads": 0},
+        },
     }

@@ -30,7 +30,7 @@ def test_an_experiment_that_dvc_runs_elsewhere_lands_in_the_main_projects_store(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     shutil.rmtree(root / "stages")
-    stage = {"cmd": f"{sys.executable} -m stages track", "always_changed": True, "params": ["seed"]}
+    stage = {"cmd": f"{sys.executable} -m stages track", "always_changed": True, "params": ["suite"]}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"track": stage}}), encoding="utf-8")
     (root / ".gitignore").write_text("mlflow.db\nmlartifacts\n.tracking\nrecords\n", encoding="utf-8")
     for command in ("init -q", "config user.email test@example.com", "config user.name Test"):
@@ -38,10 +38,10 @@ def test_an_experiment_that_dvc_runs_elsewhere_lands_in_the_main_projects_store(
     run(root, sys.executable, "-m", "dvc", "init", "-q")
     run(root, "git", "add", "-A")
     run(root, "git", "commit", "-qm", "start")
-    run(root, sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", "try-this", "-S", "seed=7")
-    assert results.names() == ["default", *CELLS]
+    run(root, sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", "try-this", "-S", "suite=seven")
+    assert results.names() == [*CELLS, "seven"]
     assert results.query("select distinct value from tags where key = 'dvc_exp_name'") == [("try-this",)]
-    assert results.query("select distinct value from params where key = 'seed'") == [("7",)]
+    assert results.query("select distinct value from params where key = 'suite'") == [("seven",)]
     assert len(results.query("select distinct value from tags where key = 'git_commit'")) == 1
     places = results.query("select artifact_uri from runs")
     assert all(uri.startswith((root / "mlartifacts").as_uri()) for (uri,) in places)

@@ -91,8 +91,8 @@ def test_failed_and_skipped_cells_are_runs_with_a_reason_and_no_package(results:
 
 def test_credentials_in_an_address_reach_neither_params_nor_tags(delivered: Results) -> None:
     secret = "http://user:secret@host/models"
-    delivered.set_params("plan", "models", "phi-tiny", "fetch", "path", value=secret)
     records = delivered.records
+    records[0]["settings"]["source"]["path"] = secret
     records[0] |= {"status": "failed", "reason": f"cannot read {secret}?token=secret"}
     delivered.write(records)
     track(delivered.root, None)
@@ -103,7 +103,9 @@ def test_credentials_in_an_address_reach_neither_params_nor_tags(delivered: Resu
 
 def test_more_settings_and_longer_ones_than_mlflow_takes_at_once_are_delivered(delivered: Results) -> None:
     settings = {f"option_{number}": number for number in range(230)} | {"long": "x" * 9000}
-    delivered.set_params("plan", "builds", "phi-tiny_int4_onnxruntime", "quantize", "settings", value=settings)
+    records = delivered.records
+    records[1]["settings"]["quantize"]["settings"] = settings
+    delivered.write(records)
     assert track(delivered.root, None).delivered == (INT4,)
     assert delivered.query("select count(*) from params where key like 'quantize.settings.option_%'") == [(230,)]
     assert delivered.query("select length(value) from params where key = 'quantize.settings.long'") == [(6000,)]

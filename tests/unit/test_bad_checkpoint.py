@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,8 +78,9 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_bad_checkpoint_is_refused(project: Project, name: str) -> None:
     spoil, message = CASES[name]
     project.compose()
+    assert project.stage("guard").returncode == 0
     spoil(project.root / "models/tiny")
-    done = project.run(sys.executable, "-m", "stages", "fetch", "local")
+    done = project.stage("fetch", "local")
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: fetch@local: "), done.stderr
@@ -92,7 +92,8 @@ def test_a_bad_checkpoint_is_refused(project: Project, name: str) -> None:
 
 def test_fetch_writes_rope_in_both_spellings_and_digests(project: Project) -> None:
     project.compose()
-    assert project.run(sys.executable, "-m", "stages", "fetch", "local").returncode == 0
+    assert project.stage("guard").returncode == 0
+    assert project.stage("fetch", "local").returncode == 0
     config = project.json("artifacts/models/local/config.json")
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]
     manifest = project.json("artifacts/models/local/manifest.json")

@@ -27,14 +27,14 @@ CASES = {
         ["+backend.onnxruntime.recipes.int4.default.blok_size=32"],
         "backend.onnxruntime.recipes.int4.default.*takes no 'blok_size'",
     ),
-    "a recipe's bad value": (["backend.onnxruntime.recipes.int4.default.bits=7"], "bits: 7.*none of 2, 3, 4"),
+    "a recipe's bad value": (["backend.onnxruntime.recipes.int4.default.bits=7"], "bits: 7.*none of 4, 8"),
     "a group size that divides nothing": (
         ["precision=[int4]", "backend=[openvino]", "backend.openvino.recipes.int4.default.group_size=96"],
         "group size 96 does not divide hidden_size 256",
     ),
     "a recipe that the backend's tool lacks": (
         ["precision=[int4-nncf]", "+backend.onnxruntime.recipes.int4.nncf.gptq=true"],
-        "onnxruntime.recipes.int4.nncf.*this backend's nncf has no 'gptq'",
+        "onnxruntime.recipes.int4.nncf.*method nncf takes no 'gptq'",
     ),
     "a method of another backend": (
         ["backend.openvino.recipes.int4.default.method=weight-only"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.harness import disk
 from pipeline.matrix import sizes
 from pipeline.model.dimensions import Dimensions
 from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.plans import add_cell, empty_plan
 from tests.support.tiny import tiny_config, write_checkpoint
 
 GB = 10**9
@@ -55,12 +57,11 @@ def test_an_estimate_is_above_what_a_build_takes_and_not_far(family: str, measur
 
 
 def test_a_plan_counts_builds_packages_and_dvcs_copies_and_no_large_export() -> None:
-    plan = {
-        "models": {"m": {"reference": {"tokens": 0}, "fetch": {"repo": ""}}},
-        "exports": {"e": {"model": "m", "convert": {"form": {"precision": "fp32"}}}},
-        "builds": {"b": {"model": "m", "quantize": {"family": "fp16"}}},
-        "cells": {"c": {"build": "b"}, "d": {"build": "b"}},
-    }
+    plan = empty_plan()
+    for target in ("cpu", "ios"):
+        add_cell(plan, "m", "fp16", "onnxruntime", target)
+    nothing = replace(plan.models["m"].reference, tokens=0)
+    plan.models["m"] = replace(plan.models["m"], reference=nothing)
     build = sizes.build_size(MINI.parameters, "fp16", 0)
     assert sizes.plan_size(plan, {"m": MINI}, 2e9, kept=1) == build  # packages share the build's blocks
     assert sizes.plan_size(plan, {"m": MINI}, 2e9, kept=2) == 2 * build + 2 * build

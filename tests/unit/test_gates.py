@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from pipeline.matrix.gates import GATES, judge, missed, passes
-from pipeline.reporting.choice import pareto, recommend
+from pipeline.records import Figures, PackageRef, ReferenceFigures, Row
+from pipeline.reporting.choice import Closest, pareto, recommend
+from pipeline.types import Status
 from tests.support.project import Project
 
-METRICS = {
-    "perplexity": 2.2,
-    "kl_nats_mean": 0.05,
-    "top1_agreement": 0.95,
-    "task_accuracy": 0.9,
-    "decode_tokens_per_s": 100.0,
-    "ttft_ms_p50": 20.0,
-    "size_bytes": 5_000_000,
-    "peak_rss_bytes": 90_000_000,
-}
-REFERENCE = {"perplexity": 2.0, "task_accuracy": 1.0}
+METRICS = Figures(
+    **{
+        **dict.fromkeys(field.name for field in fields(Figures)),
+        "perplexity": 2.2,
+        "kl_nats_mean": 0.05,
+        "top1_agreement": 0.95,
+        "task_accuracy": 0.9,
+        "decode_tokens_per_s": 100.0,
+        "ttft_ms_p50": 20.0,
+        "size_bytes": 5_000_000,
+        "peak_rss_bytes": 90_000_000,
+    }
+)
+REFERENCE = ReferenceFigures(2.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +46,8 @@ def test_a_gate_says_whether_and_by_how_much(
     gate: str, bound: float, value: float, passed: bool, margin: float
 ) -> None:
     (verdict,) = judge(METRICS, REFERENCE, {gate: bound})
-    assert verdict["value"] == pytest.approx(value) and verdict["passed"] is passed
-    assert verdict["margin"] == pytest.approx(margin)
+    assert verdict.value == pytest.approx(value) and verdict.passed is passed
+    assert verdict.margin == pytest.approx(margin)
     assert passes([verdict]) is passed and bool(missed([verdict])) is not passed
 
 
@@ -50,41 +56,59 @@ def test_every_gate_is_tested() -> None:
 
 
 def test_a_figure_that_is_missing_is_unknown_and_misses_nothing() -> None:
-    verdicts = judge({**METRICS, "decode_tokens_per_s": None}, REFERENCE, {"min_decode_tokens_per_s": 5})
-    assert verdicts[0]["passed"] is None and passes(verdicts) and not missed(verdicts)
+    verdicts = judge(replace(METRICS, decode_tokens_per_s=None), REFERENCE, {"min_decode_tokens_per_s": 5})
+    assert verdicts[0].passed is None and passes(verdicts) and not missed(verdicts)
 
 
-def cell(name: str, kl: float, size: float, speed: float | None = None, **changes: Any) -> dict[str, Any]:
-    metrics = {"kl_nats_mean_common": kl, "size_bytes": size, "decode_tokens_per_s": speed}
-    gates = judge({**METRICS, "kl_nats_mean": kl}, REFERENCE, {"max_kl_nats": 0.1})
-    record = {"id": name, "target": "phone", "status": "ok", "reason": "", "metrics": metrics, "gates": gates}
-    return {**record, "package": {"path": f"packages/{name}"}, **changes}
+def cell(name: str, kl: float, size: float, speed: float | None = None, **changes: Any) -> Row:
+    figures = replace(METRICS, kl_nats_mean=kl, kl_nats_mean_common=kl, size_bytes=int(size), decode_tokens_per_s=speed)
+    row = Row(
+        id=name,
+        model="phi-tiny",
+        precision="int4",
+        option="int4",
+        shown="int4",
+        backend="onnxruntime",
+        target="phone",
+        recipe="default",
+        status=Status.OK,
+        reason=None,
+        metrics=figures,
+        reasons={},
+        extra={},
+        gates=judge(figures, REFERENCE, {"max_kl_nats": 0.1}),
+        package=PackageRef(f"packages/{name}", int(size), "ab" * 32),
+        measured_on=None,
+        noisy=False,
+        settings={},
+    )
+    return replace(row, **changes)
 
 
 def test_the_smallest_of_those_that_pass_is_chosen_where_speed_is_unknown() -> None:
     cells = [cell("big", 1e-6, 9e6), cell("small", 0.05, 3e6), cell("bad", 0.2, 2e6)]
     choice = recommend(cells, "phone")
-    assert choice["choice"] == "small" and "speed was not measured" in choice["rests_on"]
-    assert choice["lost"] == {"big": "larger: 9.0 against 3.0 MB", "bad": "misses max_kl_nats 0.2 > 0.1"}
+    assert choice.choice == "small" and "speed was not measured" in choice.rests_on
+    assert choice.lost == {"big": "larger: 9.0 against 3.0 MB", "bad": "misses max_kl_nats 0.2 > 0.1"}
 
 
 def test_the_fastest_is_chosen_where_speed_is_known() -> None:
     cells = [cell("slow", 1e-6, 3e6, 50), cell("fast", 0.05, 4e6, 200), cell("bad", 0.2, 2e6, 900)]
     choice = recommend(cells, "phone")
-    assert choice["choice"] == "fast" and choice["rests_on"] == "quality, size and speed"
-    assert choice["lost"]["slow"] == "slower: 50 against 200 tokens/s"
+    assert choice.choice == "fast" and choice.rests_on == "quality, size and speed"
+    assert choice.lost["slow"] == "slower: 50 against 200 tokens/s"
 
 
 def test_a_budget_that_nothing_meets_names_the_closest() -> None:
     choice = recommend([cell("a", 0.3, 2e6), cell("b", 0.12, 4e6)], "phone")
-    assert choice["choice"] is None
-    assert choice["closest"] == {"id": "b", "misses": ["max_kl_nats 0.12 > 0.1"]}
+    assert choice.choice is None
+    assert choice.closest == Closest("b", ("max_kl_nats 0.12 > 0.1",))
 
 
 def test_cells_that_failed_or_belong_elsewhere_are_not_chosen() -> None:
-    failed = cell("failed", 1e-9, 1e6, status="failed", reason="no luck")
+    failed = cell("failed", 1e-9, 1e6, status=Status.FAILED, reason="no luck")
     choice = recommend([cell("ok", 0.05, 4e6), failed, cell("pc", 0.01, 1e6, target="pc")], "phone")
-    assert choice["choice"] == "ok" and choice["lost"] == {"failed": "failed: no luck"}
+    assert choice.choice == "ok" and choice.lost == {"failed": "failed: no luck"}
 
 
 def test_the_front_has_what_nothing_beats() -> None:
@@ -94,7 +118,7 @@ def test_the_front_has_what_nothing_beats() -> None:
         cell("worse", 0.06, 4e6, 15),
         cell("quick", 0.07, 5e6, 99),
     ]
-    assert [record["id"] for record in pareto(cells)] == ["b", "quick", "a"]
+    assert [row.id for row in pareto(cells)] == ["b", "quick", "a"]
 
 
 @pytest.mark.parametrize(

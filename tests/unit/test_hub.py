@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,8 @@ def fetch(project: Project, endpoint: str, *overrides: str, **env: str) -> subpr
     done = project.pipeline("compose", "suite=smoke", "model=[stand-in]", *overrides)
     assert done.returncode == 0, done.stderr
     environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(project.root / "hf"), "HF_HUB_DISABLE_XET": "1", **env}
-    return project.run(sys.executable, "-m", "stages", "fetch", "stand-in", env=environment)
+    assert project.stage("guard").returncode == 0
+    return project.stage("fetch", "stand-in", env=environment)
 
 
 def test_a_hub_model_is_fetched_at_its_commit(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import WindowSums, log_softmax, score_window, totals
 from pipeline.metrics.questions import accuracy, choice_scores, chosen, read_questions
 from pipeline.model.tokenizer import load_tokenizer, windows
+from pipeline.records import Decode
 from tests.support.tiny import SHIPPED
 
 RANDOM = np.random.default_rng(7)
@@ -53,12 +55,12 @@ def test_a_build_equal_to_the_reference_has_no_divergence() -> None:
 def test_uniform_logits_have_the_vocabulary_as_perplexity() -> None:
     hidden, head = np.zeros((9, 4), "f4"), np.zeros((32, 4), "f4")
     sums = score_window(np.arange(9), np.zeros((9, 32), "f4"), hidden, head)
-    assert totals([sums, sums])["perplexity"] == pytest.approx(32)
+    assert totals([sums, sums]).perplexity == pytest.approx(32)
 
 
 def test_totals_weigh_windows_by_their_tokens() -> None:
     made = totals([WindowSums(1, 1.0, 0.5, 1), WindowSums(3, 7.0, 0.3, 0)])
-    assert made == {
+    assert asdict(made) == {
         "perplexity": pytest.approx(np.exp(2.0)),
         "kl_nats_mean": pytest.approx(0.2),
         "top1_agreement": 0.25,
@@ -151,7 +153,7 @@ def counting(ids: np.ndarray) -> np.ndarray:
 
 
 def test_generation_that_follows_the_logits_passes() -> None:
-    assert check_decode([[1, 2]], [[3, 4, 5]], counting) == {"tokens": 3, "agreement": 1.0, "worst_gap": 0.0}
+    assert check_decode([[1, 2]], [[3, 4, 5]], counting) == Decode(3, 1.0, 0.0, (1, 2), (3, 4, 5))
 
 
 def test_generation_of_garbage_fails() -> None:

@@ -22,11 +22,15 @@ def plan(project: Project, *overrides: str) -> dict:
     return json.loads(done.stdout)
 
 
+def method(build: dict) -> str:
+    return build["quantize"]["recipe"]["method"]
+
+
 def test_builds_of_one_form_share_an_export(project: Project) -> None:
     made = plan(project, "precision=[fp32,fp16,int8,int4]")
     assert len(made["cells"]) == 4
     assert sorted(made["exports"]) == ["local_onnxruntime_fp16", "local_onnxruntime_fp32"]
-    assert {build["export"] for build in made["builds"].values() if build["quantize"]["method"] == "weight-only"} == {
+    assert {build["export"] for build in made["builds"].values() if method(build) == "weight-only"} == {
         "local_onnxruntime_fp32"
     }
 

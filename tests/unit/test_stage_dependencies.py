@@ -16,12 +16,17 @@ from tests.support.tiny import ROOT
 # it runs here, names, paths, errors, how files are written.
 NEUTRAL = (
     *("pipeline.matrix", "pipeline.harness", "pipeline.backends.registry"),
-    *("pipeline.errors", "pipeline.files", "pipeline.layout", "pipeline.types"),
+    *("pipeline.entries", "pipeline.errors", "pipeline.files", "pipeline.layout", "pipeline.strict", "pipeline.types"),
+    "pipeline.records",
 )
 EMPTY = {"pipeline", "pipeline.backends", "pipeline.metrics", "pipeline.model", "pipeline.packaging", "stages"}
-DECIDE = {"convert": "pipeline.matrix.sizes", "report": "pipeline.matrix.gates"}  # and yet they decide a result
-# fetch depends on hub.py through `plan.models.<model>.source`, and only where the model is a hub id
-CONDITIONAL = {("fetch", "pipeline.model.hub")}
+DECIDE = {  # and yet they decide a result, or its form
+    "convert": {"pipeline.matrix.sizes"},
+    "evaluate": {"pipeline.records"},
+    "package": {"pipeline.records"},
+    "benchmark": {"pipeline.records"},
+    "report": {"pipeline.matrix.gates", "pipeline.records"},
+}
 USES_BACKEND = {"convert", "quantize", "evaluate", "package", "benchmark"}
 ALWAYS_RUN = {"guard", "track"}
 
@@ -49,7 +54,7 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
 
 
 def neutral(module: str, stage: str) -> bool:
-    if module == DECIDE.get(stage):
+    if module in DECIDE.get(stage, ()):
         return False
     return module in EMPTY | {f"stages.{stage}"} or any(f"{module}.".startswith(f"{room}.") for room in NEUTRAL)
 
@@ -65,19 +70,15 @@ def test_a_stage_depends_on_all_code_that_can_change_its_bytes(stage: str, graph
     deps = list(STAGES[stage].get("do", STAGES[stage])["deps"])
     if stage in inputs.STAGES:
         assert f"inputs/{stage}/${{key}}.json" in deps
-        deps = [path for backend in BACKENDS for path in inputs.code_of(stage, backend)]
-    missing = {
-        module
-        for module in code_of(stage, graph)
-        if not neutral(module, stage) and (stage, module) not in CONDITIONAL and not covered(module, deps)
-    }
+        deps = [path for backend in BACKENDS for path in inputs.STAGES[stage].code_of(backend)]
+    missing = {module for module in code_of(stage, graph) if not neutral(module, stage) and not covered(module, deps)}
     assert not missing
 
 
 def test_code_that_is_named_exists() -> None:
-    for stage, (_, paths) in inputs.STAGES.items():
-        for path in paths:
-            assert all((ROOT / path.format(backend=name)).exists() for name in BACKENDS), (stage, path)
+    for name, stage in inputs.STAGES.items():
+        for path in (path for backend in BACKENDS for path in stage.code_of(backend)):
+            assert (ROOT / path).exists(), (name, path)
 
 
 def test_the_digest_of_a_folder_is_of_its_files_and_their_names(tmp_path: Path) -> None:
@@ -95,12 +96,21 @@ def test_the_digest_of_a_folder_is_of_its_files_and_their_names(tmp_path: Path) 
 
 
 def test_stages_that_use_a_backend_are_all_known() -> None:
-    found = {name for name, (_, paths) in inputs.STAGES.items() if "pipeline/backends/{backend}" in paths}
+    found = {name for name, stage in inputs.STAGES.items() if "pipeline/backends/{backend}" in stage.code}
     assert found == USES_BACKEND
 
 
+def test_dvcs_declarations_say_what_the_table_says() -> None:
+    """The command, the group and the results of every stage over the plan."""
+    for name, stage in inputs.STAGES.items():
+        body = STAGES[name]
+        assert body["foreach"] == f"${{plan.{stage.group}}}"
+        assert body["do"]["cmd"] == f"python -m stages {name} ${{key}}"
+        assert body["do"]["outs"] == [path.as_posix() for path in stage.outs("${key}")]
+
+
 def test_rooms_without_a_say_exist_and_packages_that_count_for_nothing_are_empty() -> None:
-    for module in (*NEUTRAL, *EMPTY, *DECIDE.values()):
+    for module in (*NEUTRAL, *EMPTY, *(module for modules in DECIDE.values() for module in modules)):
         path = ROOT / Path(*module.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
     for module in EMPTY:

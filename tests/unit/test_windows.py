@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 
 from pipeline.errors import QualityError
 from pipeline.metrics.divergence import score_window
-from stages.evaluate.evaluate import Reference, _windows
+from pipeline.metrics.scoring import Reference, score_windows
 
 VOCAB, WIDTH, LENGTH, COUNT = 50, 8, 6, 11
 random = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def test_sums_are_those_of_each_window_in_order(
 ) -> None:
     monkeypatch.setenv("PHI_DEPLOY_THREADS", threads)
     reported: list[int] = []
-    found = _windows(IDS, reference, logits, batch, reported.append)
+    found = score_windows(IDS, reference, logits, batch, reported.append)
     rows = zip(IDS, logits(IDS), HIDDEN, strict=True)
     assert found == [score_window(ids, ours, hidden, HEAD) for ids, ours, hidden in rows]
     assert reported == sorted(reported) and reported[-1] == COUNT
@@ -48,7 +48,7 @@ def test_sums_are_those_of_each_window_in_order(
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_any_number_of_windows_in_any_batch_gives_the_same_sums(reference: Reference, count: int, batch: int) -> None:
     """Fewer windows than a batch, a rest behind one, and fewer than the reference has states of."""
-    found = _windows(IDS[:count], reference, logits, batch, lambda _: None)
+    found = score_windows(IDS[:count], reference, logits, batch, lambda _: None)
     rows = zip(IDS[:count], logits(IDS[:count]), HIDDEN[:count], strict=True)
     assert found == [score_window(ids, ours, hidden, HEAD) for ids, ours, hidden in rows]
 
@@ -60,7 +60,7 @@ def test_numpy_keeps_to_one_thread_while_the_runtime_computes(reference: Referen
         seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
         return logits(ids)
 
-    _windows(IDS, reference, watched, 1, lambda _: None)
+    score_windows(IDS, reference, watched, 1, lambda _: None)
     assert seen == {1}
 
 
@@ -72,4 +72,4 @@ def test_logits_that_are_not_finite_end_the_evaluation(reference: Reference, bad
         return out
 
     with pytest.raises(QualityError, match="not finite"):
-        _windows(IDS, reference, broken, 4, lambda _: None)
+        score_windows(IDS, reference, broken, 4, lambda _: None)

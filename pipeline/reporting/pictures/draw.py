@@ -5,27 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.records import Row
 from pipeline.reporting.pictures.points import PICTURES, points_of
 from pipeline.reporting.replace import replace
-from pipeline.types import JSON
 
 DRAWING = 2  # raise when the same points shall look different
 
 
-def draw(records: Sequence[JSON], folder: Path) -> None:
-    """Write the pictures whose points changed. matplotlib is imported only then."""
+def draw(rows: Sequence[Row], colours: Mapping[str, str], folder: Path) -> None:
+    """Write the pictures whose points changed, in the backends' `colours`. matplotlib is imported only then."""
     for picture in PICTURES:
-        points = points_of(records, picture)
+        points = points_of(rows, picture)
         path = folder / picture.name
-        shown = json.dumps([DRAWING, asdict(picture), [asdict(point) for point in points]])
+        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [asdict(point) for point in points]])
         digest = hashlib.sha256(shown.encode()).hexdigest()
         if path.is_file() and digest.encode() in path.read_bytes():
             continue
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
         from pipeline.reporting.pictures.scatter import scatter
 
-        replace(path, scatter(points, picture, digest))
+        replace(path, scatter(points, picture, colours, digest))

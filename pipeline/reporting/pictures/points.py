@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.reporting.figures import AXES, NOISY
-from pipeline.types import JSON
+from pipeline.records import Row
+from pipeline.reporting.figures import AXES, NOISY, axis
 
 FLOOR = 1e-8  # nats: what is below is the rounding of fp32 itself
 
@@ -64,23 +64,20 @@ PICTURES = (
 )
 
 
-def points_of(records: Sequence[JSON], picture: Picture) -> list[Point]:
+def points_of(rows: Sequence[Row], picture: Picture) -> list[Point]:
     """The measured cells, named by the axes that tell them apart (the colour tells the backend)."""
-    measured = [
-        r
-        for r in records
-        if r["metrics"][picture.metric] is not None and r["metrics"]["kl_nats_mean_common"] is not None
-    ]
     hidden = ("backend",) if picture.speed else ("backend", "target")  # a target changes neither size nor quality
-    axes = [a for a in AXES if a == "shown" or (a not in hidden and len({r[a] for r in measured}) > 1)]
-    together: dict[tuple[float, float, str, str], list[JSON]] = {}
-    for record in measured:
-        x, y = record["metrics"][picture.metric] / picture.unit, record["metrics"]["kl_nats_mean_common"]
-        together.setdefault((x, y, record["backend"], record["precision"]), []).append(record)
+    together: dict[tuple[float, float, str, str], list[Row]] = {}
+    for row in rows:
+        x, y = row.metrics.get(picture.metric), row.metrics.kl_nats_mean_common
+        if x is not None and y is not None:
+            together.setdefault((x / picture.unit, y, row.backend, row.precision), []).append(row)
+    measured = [row for same in together.values() for row in same]
+    axes = [a for a in AXES if a == "shown" or (a not in hidden and len({axis(row, a) for row in measured}) > 1)]
     points = []
     for (x, y, backend, family), same in together.items():
-        noisy = picture.speed and any(record["noisy"] for record in same)
-        names = [list(dict.fromkeys(record[axis] for record in same)) for axis in axes]
+        noisy = picture.speed and any(row.noisy for row in same)
+        names = [list(dict.fromkeys(axis(row, name) for row in same)) for name in axes]
         label = " ".join("/".join(values) for values in names) + (NOISY if noisy else "")
         points.append(Point(x, y, label, backend, family, noisy))
     return points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,8 +16,7 @@ from matplotlib.patheffects import withStroke
 from pipeline.reporting.pictures.labels import place
 from pipeline.reporting.pictures.points import FLOOR, Picture, Point
 
-# Okabe and Ito's colours, which the colour-blind tell apart as well
-COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "llamacpp": "#009E73", "mlx": "#CC79A7"}
+# of Okabe and Ito's colours, which the colour-blind tell apart as well, those that no backend here has
 MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = {
     "fp32": "o",
@@ -34,8 +33,9 @@ SIZE = 64.0  # of a marker, in square points
 DPI = 120
 
 
-def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
-    """The picture; `digest` is kept in its metadata."""
+def scatter(points: Sequence[Point], picture: Picture, colours: Mapping[str, str], digest: str) -> bytes:
+    """The picture, in the backends' colours; `digest` is kept in its metadata."""
+    colours = _colours(points, colours)
     with matplotlib.rc_context():
         matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
         figure = Figure(figsize=(8.5, 5.5), dpi=DPI)
@@ -43,8 +43,8 @@ def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
         axes = figure.add_axes((0.085, 0.095, 0.735, 0.85))
         axes.set_title(picture.title, loc="left", fontsize=13, fontweight="bold")
         if points:
-            _draw(axes, points, picture)
-            _label(axes, canvas, points)
+            _draw(axes, points, picture, colours)
+            _label(axes, canvas, points, colours)
         else:
             axes.set_axis_off()
             missing = f"No cell has both a KL divergence and a {picture.x_label.partition(',')[0]} yet."
@@ -54,8 +54,7 @@ def scatter(points: Sequence[Point], picture: Picture, digest: str) -> bytes:
         return out.getvalue()
 
 
-def _draw(axes: Axes, points: Sequence[Point], picture: Picture) -> None:
-    colours = _colours(points)
+def _draw(axes: Axes, points: Sequence[Point], picture: Picture, colours: Mapping[str, str]) -> None:
     for point in points:
         axes.scatter(
             [point.x],
@@ -100,7 +99,7 @@ def _limits(axes: Axes, points: Sequence[Point]) -> None:
         axes.set_xlim(low - 0.08 * room, high + 0.16 * room)
 
 
-def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> None:
+def _legend(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> None:
     def entry(label: str, marker: str = "o", color: str = "#555555", face: str | None = None) -> Line2D:
         return Line2D([], [], linestyle="", label=label, marker=marker, color=color, markerfacecolor=face)
 
@@ -116,10 +115,9 @@ def _legend(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> Non
     )
 
 
-def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
+def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point], colours: Mapping[str, str]) -> None:
     """Names beside the points; a thin line leads to a name that is not next to its point."""
     renderer = canvas.get_renderer()
-    colours = _colours(points)
     texts = [axes.text(0, 0, point.label, color=colours[point.backend]) for point in points]
     for text in texts:
         text.set(fontsize=8.5, ha="center", va="center", zorder=4)
@@ -143,8 +141,8 @@ def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None
             axes.add_line(Line2D([px, near_x], [py, near_y], transform=None, color="#999999", linewidth=0.7, zorder=2))
 
 
-def _colours(points: Sequence[Point]) -> dict[str, str]:
+def _colours(points: Sequence[Point], known: Mapping[str, str]) -> dict[str, str]:
     backends = sorted({point.backend for point in points})
-    unknown = [backend for backend in backends if backend not in COLOURS]
+    unknown = [backend for backend in backends if not known.get(backend)]
     more = {backend: MORE_COLOURS[i % len(MORE_COLOURS)] for i, backend in enumerate(unknown)}
-    return {backend: COLOURS.get(backend) or more[backend] for backend in backends}
+    return {backend: more.get(backend) or known[backend] for backend in backends}

@@ -1,0 +1,191 @@
+"""What the plan says: an entry per model, export, build and cell, and in it what each stage receives.
+
+A stage receives the dataclass of its own name and nothing else: guard writes it to `inputs/<stage>/<key>.json`, on
+which the stage depends, so that nothing decides a result unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pipeline.types import JSON, Recipe
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A checkpoint: a folder, or a hub id at a revision."""
+
+    path: str
+    repo: str
+    revision: str
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """On which text and questions transformers is run; `weights` is the folder of the shards."""
+
+    weights: str
+    text: str
+    questions: str
+    window: int
+    tokens: int
+    max_questions: int
+    decode_prompts: int
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True)
+class Convert:
+    """A backend's input form; `without` names tools that converting does not need."""
+
+    model: str
+    backend: str
+    weights: str
+    form: Mapping[str, Any]
+    requires: Mapping[str, str]
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """The text whose first windows, of `window` tokens, calibrate a recipe."""
+
+    text: str
+    window: int
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """An export under a recipe."""
+
+    model: str
+    backend: str
+    export: str
+    weights: str
+    recipe: Recipe
+    calibration: CalibrationText | None
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How much of the reference a build is held against; 0 windows or questions are all."""
+
+    model: str
+    backend: str
+    weights: str
+    decode_tokens: int
+    windows: int
+    questions: int
+
+
+@dataclass(frozen=True)
+class Package:
+    """A build for a target: what its manifest and card say, and what is written into it (`options`)."""
+
+    model: str
+    backend: str
+    build: str
+    weights: str
+    precision: str
+    recipe: Recipe
+    target: str
+    device: str
+    license: str
+    source: str
+    library: str
+    tags: tuple[str, ...]
+    options: Mapping[str, Any]
+    run: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How speed is measured, on which device (empty: the CPU)."""
+
+    backend: str
+    device: str
+    prompt_tokens: int
+    new_tokens: int
+    warmup: int
+    runs: int
+    threads: int
+    busy_load: float
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """`source`, `weights`, `text` and `questions` are paths on which stages depend."""
+
+    source: str
+    weights: str
+    text: str
+    questions: str
+    fetch: Fetch
+    reference: Reference
+
+
+@dataclass(frozen=True)
+class ExportEntry:
+    model: str
+    backend: str
+    weights: str
+    convert: Convert
+
+
+@dataclass(frozen=True)
+class BuildEntry:
+    """`calibration` is a path on which quantize depends: the text, or one that is there anyway."""
+
+    model: str
+    backend: str
+    export: str
+    weights: str
+    calibration: str
+    quantize: Quantize
+    evaluate: Evaluate
+
+
+@dataclass(frozen=True)
+class CellEntry:
+    """`shown` is what people call the precision; `gates` are bounds that the report judges by."""
+
+    model: str
+    backend: str
+    build: str
+    shown: str
+    gates: Mapping[str, float]
+    package: Package
+    benchmark: Benchmark
+
+
+@dataclass(frozen=True)
+class BackendLook:
+    """How a backend appears in the report: the name of its format, and its colour."""
+
+    format: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The matrix, written out: every entry by its key; `excluded` has the reason of each combination left out."""
+
+    models: dict[str, ModelEntry]
+    exports: dict[str, ExportEntry]
+    builds: dict[str, BuildEntry]
+    cells: dict[str, CellEntry]
+    excluded: dict[str, str]
+    backends: dict[str, BackendLook]
+
+    def templates(self) -> JSON:
+        """What params.yaml has of it: the strings that dvc.yaml's templates fill in."""
+        groups = {name: getattr(self, name) for name in ("models", "exports", "builds", "cells")}
+        return {name: {key: _strings(entry) for key, entry in group.items()} for name, group in groups.items()}
+
+
+def _strings(entry: Any) -> dict[str, str]:
+    pairs = ((field.name, getattr(entry, field.name)) for field in fields(entry) if field.name != "shown")
+    return {name: value for name, value in pairs if isinstance(value, str)}

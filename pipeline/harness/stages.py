@@ -1,0 +1,113 @@
+"""The stages over the plan: of which group each is, what it receives and leaves, and which code decides its bytes.
+
+`dvc.yaml`s say the same to DVC; tests hold the two against each other. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import entries, layout
+from pipeline.errors import ConfigError, suggest
+
+MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
+RECORDS = "pipeline/records.py"  # the form of what these stages leave
+_MODEL = tuple(f"pipeline/model/{name}.py" for name in ("checkpoint", "tokenizer", "loading"))
+_BACKEND = (*(f"pipeline/backends/{name}" for name in ("base.py", "staged.py", "nncf.py", "{backend}")), *_MODEL)
+_CHECKPOINT = ("architectures", "checkpoint", "dimensions", "hub", "rope", "tokenizer")
+_FETCH = (*(f"pipeline/model/{name}.py" for name in _CHECKPOINT), MANIFEST)
+_REFERENCE = (
+    *("pipeline/model/architectures.py", "pipeline/model/layer_by_layer.py"),
+    *("pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
+)
+_PACKAGE = ("pipeline/packaging/card.py", "pipeline/model/licenses.py", MANIFEST, PROCESS, RECORDS)
+
+
+def _nothing(key: str, entry: Any) -> tuple[Path, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage over a group of the plan.
+
+    outs: what an entry leaves; the first is a folder with a manifest or a JSON file, and says how the stage ended.
+    after: results of earlier stages; where one was skipped, so is this. code: files, and folders whole, with
+    `{backend}` in their names. hides: modules that its process must not import, though they are installed.
+    """
+
+    name: str
+    group: str
+    entry: type
+    outs: Callable[[str], tuple[Path, ...]]
+    code: tuple[str, ...]
+    after: Callable[[str, Any], tuple[Path, ...]] = _nothing
+    hides: tuple[str, ...] = ()
+
+    def code_of(self, backend: str) -> list[str]:
+        """The files and folders of code that decide what it writes for a backend."""
+        return [f"stages/{self.name}/{self.name}.py", *(path.format(backend=backend) for path in self.code)]
+
+
+_ALL = (
+    Stage("fetch", "models", entries.Fetch, lambda key: (layout.model(key),), _FETCH),
+    Stage("reference", "models", entries.Reference, lambda key: (layout.reference(key),), (*_REFERENCE, *_MODEL)),
+    Stage(
+        "convert",
+        "exports",
+        entries.Convert,
+        lambda key: (layout.export(key),),
+        ("pipeline/matrix/sizes.py", *_BACKEND),
+    ),
+    Stage(
+        "quantize",
+        "builds",
+        entries.Quantize,
+        lambda key: (layout.build(key),),
+        _BACKEND,
+        after=lambda key, entry: (layout.export(entry.export),),
+    ),
+    Stage(
+        "evaluate",
+        "builds",
+        entries.Evaluate,
+        lambda key: (layout.evaluation(key),),
+        ("pipeline/metrics", PROCESS, RECORDS, *_BACKEND),
+        after=lambda key, entry: (layout.build(key),),
+        hides=("torch",),  # the runtime's alone: mlx-lm imports transformers, which imports torch wherever it is
+    ),
+    Stage(
+        "package",
+        "cells",
+        entries.Package,
+        lambda key: (layout.package(key), layout.package_record(key)),
+        (*_PACKAGE, *_BACKEND),
+        after=lambda key, entry: (layout.build(entry.build), layout.evaluation(entry.build)),
+    ),
+    Stage(
+        "benchmark",
+        "cells",
+        entries.Benchmark,
+        lambda key: (layout.benchmark(key),),
+        ("pipeline/backends/speed.py", PROCESS, RECORDS, *_BACKEND),
+        after=lambda key, entry: (layout.package_record(key),),
+    ),
+)
+STAGES = {stage.name: stage for stage in _ALL}
+
+
+def stage_of(name: str) -> Stage:
+    """The stage called `name`. Raises ConfigError with a suggestion."""
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage '{name}'", hint=suggest(name, STAGES))
+    return STAGES[name]
+
+
+def way_of(cell: str, plan: entries.Plan) -> list[tuple[Stage, str]]:
+    """The stages a cell goes through, in order, each with its key; it shares all but the last two with other cells."""
+    build = plan.cells[cell].build
+    keys = {"models": plan.builds[build].model, "exports": plan.builds[build].export, "builds": build, "cells": cell}
+    return [(stage, keys[stage.group]) for stage in _ALL]

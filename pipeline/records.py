@@ -1,0 +1,242 @@
+"""What stages leave behind, and the rows that the report makes of it: frozen, read strictly, written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.types import QuantizationStats, Status
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What every result says of itself: `ok`, or `skipped` with the reason."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Export(Outcome):
+    """A folder in a backend's input form; a `deferred` one holds no model, but the digests of the weights it is of."""
+
+    form: Mapping[str, Any]
+    deferred: bool = False
+    weights: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Build(Outcome):
+    """A quantized folder, with what was counted in it."""
+
+    quantization: QuantizationStats
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of a build; None where one was not measured. KL in nats per token, agreement and accuracy as shares."""
+
+    perplexity: float | None
+    kl_nats_mean: float | None
+    top1_agreement: float | None
+    evaluated_tokens: int | None
+    perplexity_default_mode: float | None
+    kl_nats_mean_default_mode: float | None
+    top1_agreement_default_mode: float | None
+    task_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class ReferenceFigures:
+    """transformers' own figures on the same windows and questions."""
+
+    perplexity: float
+    task_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sums per window over its scored tokens: NLL and KL in nats, `top1` counts agreements."""
+
+    tokens: tuple[int, ...]
+    nll: tuple[float, ...]
+    kl: tuple[float, ...]
+    top1: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """The decode check: how many tokens agreed, and the first prompt with its greedy continuation (token ids)."""
+
+    tokens: int
+    agreement: float
+    worst_gap: float
+    prompt: tuple[int, ...]
+    continuation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation(Outcome):
+    """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode."""
+
+    metrics: Quality
+    reasons: Mapping[str, str]
+    reference: ReferenceFigures
+    windows: Windows
+    windows_default_mode: Windows | None
+    answered_right: tuple[bool, ...]
+    computed_in: Mapping[str, Mapping[str, str]]
+    decode: Decode
+
+
+@dataclass(frozen=True)
+class Packaged(Outcome):
+    """What the report needs of a package: `sha256` is of files.sha256, which covers the runtime's files."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    bits_per_weight: float
+    quantization: QuantizationStats
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians over runs; ttft is the time to the first token, memory the peak of the process tree."""
+
+    load_s: float | None
+    ttft_ms_p50: float | None
+    ttft_ms_p95: float | None
+    prefill_tokens_per_s: float | None
+    decode_tokens_per_s: float | None
+    peak_rss_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A benchmark: figures, each run, the load by other processes before and after, and the machine."""
+
+    metrics: Speed
+    extra: Mapping[str, float]
+    runs: Mapping[str, Any]
+    threads: int
+    prompt_tokens: int
+    new_tokens: int
+    load_before: float
+    load_after: float
+    noisy: bool
+    machine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Benchmark(Measured, Outcome):
+    """artifacts/benchmarks/<cell>.json."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of which package a benchmark file is."""
+
+    format: int
+    cell: str
+    backend: str
+    device: str
+    package_sha256: str
+
+
+@dataclass(frozen=True)
+class BenchmarkFile(Measured, Origin):
+    """What `benchmark PACKAGE` writes on another device; `sha256` is of all the rest, so that an edit is seen."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StageRecord(Outcome):
+    """A stage's last run on this machine: volatile, outside DVC's outs."""
+
+    stage: str
+    key: str
+    started: str
+    seconds: float
+    peak_rss_bytes: int | None
+    host: str
+    python: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate's: `passed` and `margin` (relative) are None where the figure is missing."""
+
+    gate: str
+    bound: float
+    value: float | None
+    passed: bool | None
+    margin: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of a cell; those called `common` are on the tokens and questions that all cells of a model have."""
+
+    perplexity: float | None
+    kl_nats_mean: float | None
+    top1_agreement: float | None
+    perplexity_default_mode: float | None
+    kl_nats_mean_default_mode: float | None
+    top1_agreement_default_mode: float | None
+    task_accuracy: float | None
+    evaluated_tokens: int | None
+    perplexity_common: float | None
+    kl_nats_mean_common: float | None
+    top1_agreement_common: float | None
+    kl_nats_mean_default_mode_common: float | None
+    task_accuracy_common: float | None
+    common_tokens: int | None
+    size_bytes: int | None
+    bits_per_weight: float | None
+    load_s: float | None
+    ttft_ms_p50: float | None
+    ttft_ms_p95: float | None
+    prefill_tokens_per_s: float | None
+    decode_tokens_per_s: float | None
+    peak_rss_bytes: int | None
+
+    def get(self, name: str) -> float | int | None:
+        """The figure called `name`."""
+        value: float | int | None = getattr(self, name)
+        return value
+
+
+@dataclass(frozen=True)
+class PackageRef:
+    """Where a cell's package is, and of which bytes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell in reports/cells.json: axes, figures, the reason of each that is missing, and the settings behind it."""
+
+    id: str
+    model: str
+    precision: str
+    option: str
+    shown: str
+    backend: str
+    target: str
+    recipe: str
+    status: Status
+    reason: str | None
+    metrics: Figures
+    reasons: Mapping[str, str]
+    extra: Mapping[str, float]
+    gates: tuple[Verdict, ...]
+    package: PackageRef | None
+    measured_on: str | None
+    noisy: bool
+    settings: Mapping[str, Mapping[str, Any]]
