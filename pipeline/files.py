@@ -14,16 +14,22 @@ from typing import Any
 
 from pipeline.errors import ArtifactError
 
+PARTIAL = ".partial"  # what a killed run may leave
 FICLONE = 0x40049409  # linux/fs.h: the target takes the source's blocks
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole, or leave what was there."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same of bytes. The old file is never opened for writing: it may be a read-only link into DVC's cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         Path(beside).chmod(0o644)
         os.replace(beside, path)  # noqa: PTH105
     except BaseException:
@@ -53,9 +59,9 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     What an earlier run that was killed left beside `out` is removed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{out.name}.*.partial"):
+    for left in out.parent.glob(f".{out.name}.*{PARTIAL}"):
         shutil.rmtree(left, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=PARTIAL))
     beside.chmod(0o755)
     try:
         yield beside

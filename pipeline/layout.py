@@ -1,4 +1,4 @@
-"""The only module that knows paths. All are relative to the project's root, where every command runs."""
+"""Where everything lies. Paths are relative to the project's root, where every command runs."""
 
 from __future__ import annotations
 

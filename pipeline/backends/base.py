@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.types import JSON, Checkpoint, QuantizationStats, Recipe
+from pipeline.errors import ConfigError, suggest
+from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Form = Mapping[str, Any]  # an input form: a table of conf/backend/<name>.yaml
 Progress = Callable[[int, int], None]  # (done, total), for a bar
+NONE = "none"  # the method that passes an export on
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,31 @@ class Calibration:
     """Token ids of the calibration split, int64 [windows, window]."""
 
     ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What shall be made of an export or a checkpoint, in `out`, an empty folder, and nowhere else.
+
+    `calibration` is there for the recipes that need data, and for no other.
+    """
+
+    recipe: Recipe
+    calibration: Calibration | None
+    out: Path
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a backend quantizes: an export, or without one on the disk, straight from the checkpoint (`stream`).
+
+    Both write the same bytes. A method without `stream` takes nothing but a whole file, and gets one for as long as
+    that takes.
+    """
+
+    quantize: Callable[[Path, Order], None]
+    stream: Callable[[Checkpoint, Form, Order], None] | None = None
 
 
 class LogitsSession(Protocol):
@@ -35,82 +64,83 @@ class LogitsSession(Protocol):
         ...
 
 
-class Backend(Protocol):
-    """Convert → quantize → logits → package. Methods write into `out`, an empty folder, and nowhere else."""
+class Backend(ABC):
+    """Convert → quantize → logits → package. Methods write into `out`, an empty folder, and nowhere else.
+
+    has_default_mode: what users' runtime computes by default differs from the accuracy mode of `open`.
+    batch: windows that `logits` is given at a time. unread: files of a package that its runtime does not read.
+    """
 
     name: str
-    has_default_mode: bool  # what users' runtime computes by default differs from the accuracy mode of `open`
-    batch: int  # windows that `logits` is given at a time
-    unread: tuple[str, ...]  # files of a package that its runtime does not read, for other programs
+    has_default_mode = False
+    batch = 1
+    unread: tuple[str, ...] = ()
 
-    def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
-        """Write the checkpoint in this backend's input `form` (a table of conf/backend/<name>.yaml)."""
-        ...
+    @abstractmethod
+    def methods(self) -> Mapping[str, Method]:
+        """All methods but `none`, by the names in conf/backend/<name>.yaml."""
 
-    def quantize(
-        self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
-    ) -> QuantizationStats:
-        """Write the build: an export under a recipe. Method `none` passes the export on."""
-        ...
+    @abstractmethod
+    def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
+        """Write the checkpoint in this backend's input form."""
 
-    def stream(
-        self,
-        checkpoint: Checkpoint,
-        form: Mapping[str, Any],
-        recipe: Recipe,
-        calibration: Calibration | None,
-        out: Path,
-        progress: Progress,
-    ) -> QuantizationStats:
-        """`convert` and `quantize` in one, to the same build: how a large model goes, without an export on disk.
+    @abstractmethod
+    def copy(self, export: Path, out: Path) -> None:
+        """Pass an export on, as the build of method `none`."""
 
-        Memory holds a tensor or a layer where the tool allows it. What can only be quantized as a file
-        (`pipeline.backends.staged`) gets one for as long as that takes.
-        """
-        ...
+    @abstractmethod
+    def statistics(self, folder: Path) -> QuantizationStats:
+        """What a build holds, counted in its files."""
 
-    def why_no_default_mode(self) -> str:
-        """Why the default mode cannot be measured on this machine, or nothing."""
-        ...
-
+    @abstractmethod
     def open(self, build: Path, default_mode: bool = False) -> AbstractContextManager[LogitsSession]:
         """The build, ready for teacher-forced evaluation on this machine's CPU.
 
         Accuracy mode says what the weights are worth: everything else is computed in fp32 where the runtime can.
         `default_mode` is what users get, where the two differ (`has_default_mode`).
         """
-        ...
 
+    @abstractmethod
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
-        ...
 
+    @abstractmethod
     def run_instruction(self, package: Path, name: str) -> str:
         """Markdown that works when pasted: how to run the `package`, a folder called `name`, with its runtime."""
-        ...
 
+    def why_no_default_mode(self) -> str:
+        """Why the default mode cannot be measured on this machine, or nothing."""
+        return ""
 
-@dataclass(frozen=True)
-class RuntimeRequest:
-    """What a backend's `runtime` module is asked, as JSON on stdin, in a fresh process.
+    def streams(self, form: Form, recipe: Recipe) -> bool:
+        """Whether this recipe can go straight from the checkpoint, where its method can."""
+        return True
 
-    `python -m pipeline.backends.<name>.runtime PACKAGE` imports that backend's runtime alone.
-    task `generate`: greedy continuation of each of `prompts` (token ids) by `new_tokens` tokens;
-    answers {"tokens": [[...], ...]}.
-    task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
-    `threads` threads; answers {"load_s": float, "ttft_ms": [...], "prefill_tokens_per_s": [...],
-    "decode_tokens_per_s": [...]}, one entry per counted run, and may add
-    "extra": {<metric>: [...]}, what users of that runtime are used to. `device` is a target's device
-    (pipeline.harness.host.DEVICES) to measure on, or empty for the CPU.
-    """
+    def quantize(self, export: Path, order: Order) -> QuantizationStats:
+        """Write the build: an export under a recipe. Raises ConfigError for a method that is not there."""
+        if order.recipe.method == NONE:
+            self.copy(export, order.out)
+        else:
+            self._method(order.recipe).quantize(export, order)
+        return self.statistics(order.out)
 
-    task: str
-    prompts: Sequence[Sequence[int]]
-    new_tokens: int
-    threads: int = 0
-    warmup: int = 0
-    runs: int = 1
-    device: str = ""
+    def stream(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
+        """`convert` and `quantize` in one, to the same build: how a large model goes, without an export on disk."""
+        if order.recipe.method == NONE:
+            self.convert(checkpoint, form, order.out)
+            return self.statistics(order.out)
+        stream = self._method(order.recipe).stream
+        if stream is None or not self.streams(form, order.recipe):
+            from pipeline.backends.staged import through_export
 
-    def to_json(self) -> JSON:
-        return {**self.__dict__, "prompts": [list(map(int, prompt)) for prompt in self.prompts]}
+            return through_export(self, checkpoint, form, order)
+        stream(checkpoint, form, order)
+        return self.statistics(order.out)
+
+    def _method(self, recipe: Recipe) -> Method:
+        known = self.methods()
+        if recipe.method not in known:
+            raise ConfigError(
+                f"{self.name} has no method '{recipe.method}'", hint=suggest(recipe.method, [NONE, *known])
+            )
+        return known[recipe.method]

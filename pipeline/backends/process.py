@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.backends.base import RuntimeRequest
+from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import ToolError
 from pipeline.types import JSON
 

@@ -1,24 +1,24 @@
-"""name → backend class, imported when it is used."""
+"""name → backend, by convention: `pipeline.backends.<name>.backend` has a `BACKEND`, imported when it is used."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 from pipeline.backends.base import Backend
 from pipeline.errors import ConfigError, suggest
 
-BACKENDS = {
-    "onnxruntime": "pipeline.backends.onnxruntime.backend:OnnxRuntimeBackend",
-    "openvino": "pipeline.backends.openvino.backend:OpenVinoBackend",
-    "llamacpp": "pipeline.backends.llamacpp.backend:LlamaCppBackend",
-    "mlx": "pipeline.backends.mlx.backend:MlxBackend",
-}
+
+@cache
+def backends() -> tuple[str, ...]:
+    """The names of all backends: the folders here that have a backend.py."""
+    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/backend.py")))
 
 
 def load_backend(name: str) -> Backend:
     """The backend of that name. Raises ConfigError with a suggestion for an unknown one."""
-    if name not in BACKENDS:
-        raise ConfigError(f"unknown backend '{name}'", hint=suggest(name, BACKENDS))
-    module, _, attribute = BACKENDS[name].partition(":")
-    backend: Backend = getattr(import_module(module), attribute)()
+    if name not in backends():
+        raise ConfigError(f"unknown backend '{name}'", hint=suggest(name, backends()))
+    backend: Backend = import_module(f"pipeline.backends.{name}.backend").BACKEND
     return backend

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import Answer, ask_runtime, busy_cores
+from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Benchmark
 from pipeline.harness import host
 from pipeline.records import Measured, Speed

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from pipeline.backends.base import Backend, Calibration, Progress
+from pipeline.backends.base import Backend, Form, Order
 from pipeline.files import require_space
 from pipeline.matrix.sizes import export_size
 from pipeline.model.checkpoint import parameters, read_headers
-from pipeline.types import Checkpoint, QuantizationStats, Recipe
+from pipeline.types import Checkpoint, QuantizationStats
 
 
-def through_export(
-    backend: Backend,
-    checkpoint: Checkpoint,
-    form: Mapping[str, Any],
-    recipe: Recipe,
-    calibration: Calibration | None,
-    out: Path,
-    progress: Progress,
-) -> QuantizationStats:
+def through_export(backend: Backend, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
     """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere.
 
     Raises ArtifactError where the disk has no room for it.
     """
-    require_space(out, export_size(parameters(read_headers(checkpoint.weights)), form))
-    with TemporaryDirectory(dir=out, prefix="export-") as export:
+    require_space(order.out, export_size(parameters(read_headers(checkpoint.weights)), form))
+    with TemporaryDirectory(dir=order.out, prefix="export-") as export:
         backend.convert(checkpoint, form, Path(export))
-        return backend.quantize(Path(export), recipe, calibration, out, progress)
+        return backend.quantize(Path(export), order)

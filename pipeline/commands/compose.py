@@ -53,8 +53,10 @@ def _set_aside_broken_lock(path: Path) -> None:
 def _whole(text: str) -> bool:
     import yaml
 
+    from pipeline.harness.params import load_yaml
+
     try:
-        stages = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506 (a safe loader)
+        stages = load_yaml(text)["stages"]
         entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, ())]
         return all(isinstance(stage["cmd"], str) for stage in stages.values()) and all(
             isinstance(entry["path"], str) and entry.get("hash", "md5") == "md5" for entry in entries

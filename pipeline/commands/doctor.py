@@ -27,18 +27,20 @@ def examine() -> JSON:
 
     machine = host.machine_facts()
     backends: JSON = {}
-    for name, conf in _options("backend").items():
+    confs = _options("backend")
+    for name, conf in confs.items():
         facts = host.tool_facts(conf["requires"], conf.get("install", "make install"))
         wrong = "; ".join(f"{tool}: {said}; run: {facts['install']}" for tool, said in facts["wrong"].items())
         needs = facts["reason"] or wrong
         backends[name] = {"usable": not needs, "needs": needs, "versions": facts["versions"]}
     targets: JSON = {}
-    for name, conf in _options("target").items():
+    for target, conf in _options("target").items():
         device = conf.get("device", "")
-        ready = [backend for backend in conf["backends"] if backends[backend]["usable"]]
+        served = [*conf["backends"], *(name for name, own in confs.items() if target in own.get("serves", {}))]
+        ready = [backend for backend in served if backends[backend]["usable"]]
         packaged = [backend for backend in ready if backend not in conf.get("left_out", {})]
         here = not device or device in machine["accelerators"]
-        targets[name] = {
+        targets[target] = {
             "packages_by": packaged,
             "needs": "; ".join(conf.get("left_out", {}).values()) if not packaged else "",
             "measured_here": here,

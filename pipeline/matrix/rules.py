@@ -32,6 +32,12 @@ class Combination:
     target_conf: Mapping[str, Any]
 
     @property
+    def provider(self) -> str | None:
+        """The provider family by which the backend serves the target, as either says; None where it does not."""
+        found: str | None = self.target_conf["backends"].get(self.backend)
+        return found or self.backend_conf["serves"].get(self.target)
+
+    @property
     def chosen(self) -> str:
         """The recipe's name: the precision's, or where it says none, the target's own."""
         own = self.target_conf["recipes"].get(self.backend, {}).get(self.family, DEFAULT)
@@ -48,8 +54,7 @@ class Combination:
 
     def form(self, recipe: Recipe) -> str:
         """The recipe's input form, or what the target's provider family takes in its place."""
-        family = self.target_conf["backends"].get(self.backend, "")
-        changed = self.backend_conf["providers"].get(family, {})
+        changed = self.backend_conf["providers"].get(self.provider or "", {})
         return str(changed.get(recipe.form, recipe.form))
 
 
@@ -72,9 +77,9 @@ def backend_has_recipe(c: Combination) -> str | None:
 
 
 def backend_serves_target(c: Combination) -> str | None:
-    served = c.target_conf["backends"]
-    if c.backend in served:
+    if c.provider:
         return None
+    served = c.target_conf["backends"]
     return f"{c.target} is served by {', '.join(served) or 'nothing'}, not by {c.backend}"
 
 

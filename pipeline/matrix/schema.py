@@ -83,6 +83,7 @@ class BackendConf:
     install: str = ""
     root: str = ""
     architectures: list[str] = field(default_factory=list)
+    serves: dict[str, str] = field(default_factory=dict)  # target → provider family, beside what targets say themselves
     providers: dict[str, dict[str, str]] = field(default_factory=dict)
     methods: dict[str, MethodConf] = field(default_factory=dict)
     forms: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
-PARTIAL = ".partial"
+from pipeline.files import PARTIAL, write_bytes
 
 
 def replace(path: Path, content: bytes | str) -> bool:
-    """Write `content` unless it is there already; returns whether it was written.
-
-    The old file is never opened for writing: it may be a read-only link into DVC's cache.
-    """
+    """Write `content` unless it is there already; returns whether it was written."""
     data = content.encode() if isinstance(content, str) else content
     if path.is_file() and path.read_bytes() == data:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        beside.chmod(0o644)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    write_bytes(path, data)
     return True
 
 

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline import layout
 from pipeline.errors import ToolError
+from pipeline.harness.params import load_yaml
 from pipeline.tracking.receipts import Receipts
 from pipeline.tracking.store import Store, StoreAwayError, clean, probe
 from pipeline.tracking.sweep import CellRun, Sweep, Winner
@@ -190,8 +189,7 @@ def _package_hashes(root: Path) -> dict[str, str]:
     path = root / layout.STAGES / "package/dvc.lock"
     if not path.is_file():
         return {}
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    lock = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    lock = load_yaml(path.read_text(encoding="utf-8"))
     return {
         Path(out["path"]).name: out["md5"]
         for stage, entry in (lock.get("stages") or {}).items()

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import layout
-from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
+from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Evaluate
 from pipeline.files import read_json
 from pipeline.harness.run import progress

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
+from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Package
 from pipeline.errors import QualityError
 from pipeline.files import read_json, size_of, write_json, write_text

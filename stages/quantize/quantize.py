@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.backends.base import Calibration
+from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Quantize
 from pipeline.errors import QualityError
@@ -24,16 +24,16 @@ CALIBRATION_WINDOWS = 16
 
 def quantize(key: str, entry: Quantize, out: Path) -> Build:
     """Write the build into `out`. Raises QualityError when a recipe quantized nothing."""
-    recipe, export = entry.recipe, layout.export(entry.export)
-    backend, shown = load_backend(entry.backend), progress(f"quantize@{key}")
+    recipe, export, backend = entry.recipe, layout.export(entry.export), load_backend(entry.backend)
     exported = read_ok(Export, export)
+    order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"))
     if exported.deferred:
         checkpoint = open_checkpoint(entry.model, entry.weights)
         require_result(layout.ARTIFACTS, _estimate(checkpoint, recipe))
-        stats = backend.stream(checkpoint, exported.form, recipe, _calibration(entry), out, shown)
+        stats = backend.stream(checkpoint, exported.form, order)
     else:
         require_result(layout.ARTIFACTS, size_of(export))
-        stats = backend.quantize(export, recipe, _calibration(entry), out, shown)
+        stats = backend.quantize(export, order)
     if recipe.method != "none" and stats.operators == 0:
         raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
     return Build(Status.OK, "", stats)

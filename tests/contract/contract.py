@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from pipeline.backends.base import Backend, Calibration, RuntimeRequest
+from pipeline.backends.base import Backend, Calibration
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
+from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import PipelineError
 from pipeline.harness.run import setup
 from pipeline.matrix.recipes import needs_calibration, parse_recipe
@@ -22,6 +22,7 @@ from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.backends import conf_of, order
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
 HEAVY = (
@@ -50,10 +51,12 @@ class Workshop:
 
     def calibration(self, recipe: Recipe) -> Calibration | None:
         """As planning has it: for the recipes that need data, and for no other."""
-        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32))) if needs_calibration(recipe) else None
+        needed = needs_calibration(recipe, self.conf["methods"])
+        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32))) if needed else None
 
     def recipe(self, family: str, name: str) -> Recipe:
-        return parse_recipe(name, Family(family), self.conf["recipes"][family][name], f"{self.name}.{family}.{name}")
+        where = f"{self.name}.{family}.{name}"
+        return parse_recipe(name, Family(family), self.conf["recipes"][family][name], where, self.conf["methods"])
 
     def export(self, form: str, again: str = "") -> Path:
         out = self.root / f"export-{form}{again}"
@@ -68,7 +71,7 @@ class Workshop:
         if fresh:
             out.mkdir()
             data = self.calibration(recipe)
-            stats = self.backend.quantize(self.export(recipe.form), recipe, data, out, lambda *_: None)
+            stats = self.backend.quantize(self.export(recipe.form), order(recipe, out, data))
             self._stats = {**getattr(self, "_stats", {}), out.name: stats}
         return out, self._stats[out.name]
 
@@ -85,8 +88,7 @@ def reference_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def recipes_of(name: str) -> list[tuple[str, str]]:
-    conf = yaml.safe_load((ROOT / "conf" / "backend" / f"{name}.yaml").read_text(encoding="utf-8"))[name]
-    return [(family, recipe) for family, recipes in conf["recipes"].items() for recipe in recipes]
+    return [(family, recipe) for family, recipes in conf_of(name)["recipes"].items() for recipe in recipes]
 
 
 class BackendContract:
@@ -100,9 +102,8 @@ class BackendContract:
         setup()  # as every stage does before it touches a tool
         root = tmp_path_factory.mktemp(self.name)
         folder = write_checkpoint(root / "model")
-        conf = yaml.safe_load((ROOT / "conf" / "backend" / f"{self.name}.yaml").read_text(encoding="utf-8"))
         checkpoint = Checkpoint("tiny", folder, folder, tiny_config())
-        return Workshop(self.name, load_backend(self.name), conf[self.name], checkpoint, root)
+        return Workshop(self.name, load_backend(self.name), conf_of(self.name), checkpoint, root)
 
     @pytest.fixture(scope="class")
     def reference(self, workshop: Workshop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,8 +138,8 @@ class BackendContract:
             prompts = [row[:16].tolist() for row in ids]
             answer = ask_runtime(self.name, build, RuntimeRequest("generate", prompts, 12)).value["tokens"]
             decode = check_decode(prompts, answer, session.logits)
-        assert totals(sums)["kl_nats_mean"] < self.kl_bound[family]
-        assert decode["tokens"] == 24
+        assert totals(sums).kl_nats_mean < self.kl_bound[family]
+        assert decode.tokens == 24
         if made.method == "none":
             assert stats.operators == 0
         else:
@@ -164,9 +165,8 @@ class BackendContract:
         made = workshop.recipe(family, "default")
         build, stats = workshop.build(made)
         form = workshop.conf["forms"][made.form]
-        streamed = workshop.backend.stream(
-            workshop.checkpoint, form, made, workshop.calibration(made), tmp_path, lambda *_: None
-        )
+        wanted = order(made, tmp_path, workshop.calibration(made))
+        streamed = workshop.backend.stream(workshop.checkpoint, form, wanted)
         assert digests(tmp_path) == digests(build) and streamed == stats
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in build.iterdir())
 

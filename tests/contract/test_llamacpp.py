@@ -10,9 +10,9 @@ import gguf
 import numpy as np
 import pytest
 
-from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.backends.process import ask_runtime
+from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import ArtifactError
 from pipeline.types import Checkpoint
 from tests.contract.contract import BackendContract, Workshop
@@ -94,8 +94,9 @@ def test_the_runtime_process_imports_its_runtime_alone(export: Path) -> None:
         "import io, json, sys\n"
         f"sys.argv = ['runtime', {str(export)!r}]\n"
         "sys.stdin = io.StringIO(json.dumps(dict(task='generate', prompts=[[5, 6]], new_tokens=2, threads=1)))\n"
-        "from pipeline.backends.llamacpp.runtime import main\n"
-        "code = main()\n"
+        "from pipeline.backends.request import serve\n"
+        "from pipeline.backends.llamacpp.runtime import answer\n"
+        "code = serve(answer)\n"
         "heavy = {'torch', 'transformers', 'onnx', 'gguf', 'mlflow', 'hydra'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "sys.exit(code)"

@@ -14,6 +14,7 @@ from pipeline.backends.llamacpp.imatrix import collect
 from pipeline.errors import ArtifactError, ConfigError
 from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Family
+from tests.support.backends import conf_of
 from tests.support.gguf_files import build, contents, converted
 
 
@@ -74,4 +75,10 @@ def test_an_importance_matrix_of_another_model_is_refused(export: Path, tmp_path
 
 def test_an_unknown_type_is_refused_while_planning() -> None:
     with pytest.raises(ConfigError, match="Q4_K_X"):
-        parse_recipe("test", Family.INT4, {"method": "gguf", "form": "fp32", "type": "Q4_K_X"}, "here")
+        parse_recipe(
+            "test",
+            Family.INT4,
+            {"method": "gguf", "form": "fp32", "type": "Q4_K_X"},
+            "here",
+            conf_of("llamacpp")["methods"],
+        )

@@ -15,6 +15,7 @@ from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.backends.llamacpp.quantize import file_type
 from pipeline.errors import ArtifactError, QualityError, ToolError
 from pipeline.types import Checkpoint, Family, QuantizationStats, Recipe
+from tests.support.backends import order
 from tests.support.gguf_files import LONGROPE, checkpoint_in
 from tests.support.tiny import tensors_of, tiny_config, write_checkpoint
 
@@ -32,8 +33,8 @@ def both(
         folder.mkdir()
     backend.convert(checkpoint, form, folders["export"])
     stats = [
-        backend.quantize(folders["export"], recipe, calibration, folders["quantized"], lambda *_: None),
-        backend.stream(checkpoint, form, recipe, calibration, folders["streamed"], lambda *_: None),
+        backend.quantize(folders["export"], order(recipe, folders["quantized"], calibration)),
+        backend.stream(checkpoint, form, order(recipe, folders["streamed"], calibration)),
     ]
     assert [path.name for path in folders["streamed"].iterdir()] == ["model.gguf"]
     return (folders["quantized"] / "model.gguf").read_bytes(), (folders["streamed"] / "model.gguf").read_bytes(), stats
@@ -135,7 +136,7 @@ def streamed_alone(checkpoint: Checkpoint, root: Path, settings: dict[str, Any])
     recipe = Recipe("test", Family.INT4, "gguf", "stored", settings)
     (root / "out").mkdir()
     assert file_type(settings) == 15
-    LlamaCppBackend().stream(checkpoint, {"type": "auto"}, recipe, None, root / "out", lambda *_: None)
+    LlamaCppBackend().stream(checkpoint, {"type": "auto"}, order(recipe, root / "out"))
 
 
 def in_bfloat16(folder: Path, **changes: Any) -> Checkpoint:

@@ -18,6 +18,7 @@ from pipeline.matrix.recipes import parse_recipe
 from pipeline.model.rope import with_both_spellings
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import BackendContract, reference_of
+from tests.support.backends import conf_of, order
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
 
@@ -45,7 +46,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(export: Path, out: Path, calibration: Calibration | None = None, **settings: Any) -> Any:
     out.mkdir(exist_ok=True)
     recipe = Recipe("test", Family.INT4, "mlx", "fp32", settings)
-    return MlxBackend().quantize(export, recipe, calibration, out, lambda *_: None)
+    return MlxBackend().quantize(export, order(recipe, out, calibration))
 
 
 def apart(export: Path, ids: np.ndarray) -> float:
@@ -130,15 +131,15 @@ def test_the_embedding_under_gptq_has_bits_of_its_own(export: Path, tmp_path: Pa
     ("raw", "message"),
     [
         ({"bits": 7, "group_size": 64}, "'bits: 7' is none of"),
-        ({"bits": 4, "group_size": 48}, "MLX has no group size 48"),
+        ({"bits": 4, "group_size": 48}, "'group_size: 48' is none of 32, 64, 128"),
         ({"mode": "nvfp4", "group_size": 32}, "mode nvfp4 takes no 'group_size'"),
-        ({"mode": "nf4"}, "MLX has no mode nf4"),
-        ({"bits": 3, "group_size": 64, "gptq": True}, "MLX's GPTQ has 2, 4, 8 bits"),
+        ({"mode": "nf4"}, "'mode: nf4' is none of affine"),
+        ({"bits": 3, "group_size": 64, "gptq": True}, "gptq true takes bits 2, 4, 8, not 3"),
     ],
 )
 def test_what_mlx_has_not_is_refused_while_planning(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_recipe("test", Family.INT4, {"method": "mlx", "form": "stored", **raw}, "here")
+        parse_recipe("test", Family.INT4, {"method": "mlx", "form": "stored", **raw}, "here", conf_of("mlx")["methods"])
 
 
 def test_a_recipe_that_calibrates_needs_data(export: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import reference_of
+from tests.support.backends import order
 from tests.support.onnx_files import exported
 from tests.support.tiny import tiny_config, write_checkpoint
 
@@ -26,10 +27,6 @@ def weight_only(family: str = "int4", **changes: Any) -> Recipe:
     return Recipe("test", Family(family), "weight-only", "fp32", {**WEIGHT_ONLY, **changes})
 
 
-def nothing(*_: object) -> None:
-    return
-
-
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(tmp_path_factory.mktemp("onnxruntime"))
@@ -37,7 +34,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(export: Path, out: Path, recipe: Recipe) -> Any:
     out.mkdir(exist_ok=True)
-    return OnnxRuntimeBackend().quantize(export, recipe, None, out, nothing)
+    return OnnxRuntimeBackend().quantize(export, order(recipe, out))
 
 
 def initializers(path: Path) -> dict[str, np.ndarray]:
@@ -151,7 +148,7 @@ def test_gptq_fails_in_one_line_where_nncf_has_none(export: Path, tmp_path: Path
     (tmp_path / "out").mkdir()
     calibration = Calibration(np.arange(64, dtype=np.int64).reshape(2, 32))
     with pytest.raises(ToolError, match="NNCF failed: .*") as caught:
-        OnnxRuntimeBackend().quantize(export, recipe, calibration, tmp_path / "out", nothing)
+        OnnxRuntimeBackend().quantize(export, order(recipe, tmp_path / "out", calibration))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -177,6 +174,6 @@ def test_a_streamed_build_has_the_bytes_of_a_converted_and_quantized_one(
     backend = OnnxRuntimeBackend()
     backend.convert(checkpoint, form, tmp_path / "export")
     stats = build(tmp_path / "export", tmp_path / "built", recipe)
-    assert backend.stream(checkpoint, form, recipe, None, tmp_path / "streamed", nothing) == stats
+    assert backend.stream(checkpoint, form, order(recipe, tmp_path / "streamed")) == stats
     assert digests(tmp_path / "streamed") == digests(tmp_path / "built")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "export", "model", "streamed"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.backends.base import RuntimeRequest
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.process import ask_runtime
+from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import ArtifactError, ToolError
 from pipeline.metrics.decode import check_decode
 from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
@@ -74,7 +74,7 @@ def test_a_sliding_window_is_kept_in_one_pass_and_in_generation(tmp_path: Path) 
     answer = ask_runtime("openvino", export, RuntimeRequest("generate", [ids[0, :40].tolist()], 16)).value["tokens"]
     with OpenVinoBackend().open(export) as session:
         assert np.abs(session.logits(ids)[0] - hidden[0] @ matrix.T).max() < 1e-3
-        assert check_decode([ids[0, :40].tolist()], answer, session.logits)["agreement"] == 1
+        assert check_decode([ids[0, :40].tolist()], answer, session.logits).agreement == 1
 
 
 def test_its_tokenizer_and_detokenizer_are_the_checkpoints(export: Path) -> None:
@@ -120,8 +120,9 @@ def test_the_runtime_process_imports_its_runtime_alone(export: Path) -> None:
         "import io, json, sys\n"
         f"sys.argv = ['runtime', {str(export)!r}]\n"
         "sys.stdin = io.StringIO(json.dumps(dict(task='generate', prompts=[[5, 6]], new_tokens=2, threads=1)))\n"
-        "from pipeline.backends.openvino.runtime import main\n"
-        "code = main()\n"
+        "from pipeline.backends.request import serve\n"
+        "from pipeline.backends.openvino.runtime import answer\n"
+        "code = serve(answer)\n"
         "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'nncf', 'mlflow', 'hydra'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "sys.exit(code)"

@@ -12,6 +12,7 @@ from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.errors import ConfigError, ToolError
 from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Family, Recipe
+from tests.support.backends import conf_of, order
 from tests.support.openvino_files import constants, converted
 from tests.support.tiny import tiny_config
 
@@ -27,7 +28,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(export: Path, out: Path, calibration: Calibration | None = None, **settings: Any) -> Any:
     out.mkdir(exist_ok=True)
     recipe = Recipe("test", Family.INT4, "nncf", "fp32", settings)
-    return OpenVinoBackend().quantize(export, recipe, calibration, out, lambda *_: None)
+    return OpenVinoBackend().quantize(export, order(recipe, out, calibration))
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,16 @@ def test_bits_per_weight_follow_from_the_storage(export: Path, tmp_path: Path) -
     [
         ({"mode": "int8_asym", "group_size": 128}, "mode int8_asym takes no 'group_size'"),
         ({"mode": "int8_sym", "gptq": True}, "mode int8_sym takes no 'gptq'"),
-        ({"mode": "mxfp4", "group_size": 64}, "mode mxfp4 has group_size 32"),
+        ({"mode": "mxfp4", "group_size": 64}, "mode mxfp4 takes group_size 32, not 64"),
         ({"mode": "int3_sym"}, "is none of"),
         ({**INT4, "ratio": 1.5}, "not between 0 and 1"),
     ],
 )
 def test_a_recipe_that_nncf_would_refuse_is_refused_while_planning(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_recipe("test", Family.INT4, {"method": "nncf", "form": "fp32", **raw}, "here")
+        parse_recipe(
+            "test", Family.INT4, {"method": "nncf", "form": "fp32", **raw}, "here", conf_of("openvino")["methods"]
+        )
 
 
 def test_a_recipe_that_calibrates_needs_data(export: Path, tmp_path: Path) -> None:

@@ -12,31 +12,32 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backends.registry import BACKENDS
+from pipeline.backends.registry import backends
 from tests.support.tiny import ROOT, write_canonical
 
 MAKE = """
-import sys, yaml, json
+import sys, json
 from pathlib import Path
 import numpy as np
 from pipeline.backends.base import Calibration
 from pipeline.packaging.manifest import digests
-from pipeline.matrix.recipes import parse_recipe
+from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.backends.registry import load_backend
 from pipeline.harness.run import setup
 from pipeline.types import Checkpoint, Family
-name, model, conf, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+from tests.support.backends import conf_of, order
+name, model, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 setup()
-conf = yaml.safe_load(conf.read_text("utf-8"))[name]
+conf = conf_of(name)
 backend = load_backend(name)
 checkpoint = Checkpoint("tiny", model, model, json.loads((model / "config.json").read_text("utf-8")))
-recipe = parse_recipe("default", Family("int4"), conf["recipes"]["int4"]["default"], "")
-calibration = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32)))
+recipe = parse_recipe("default", Family("int4"), conf["recipes"]["int4"]["default"], "", conf["methods"])
+data = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32)))
 export, build = out / "export", out / "build"
 for folder in (export, build):
     folder.mkdir(parents=True)
 backend.convert(checkpoint, conf["forms"][recipe.form], export)
-backend.quantize(export, recipe, calibration, build, lambda *_: None)
+backend.quantize(export, order(recipe, build, data if needs_calibration(recipe, conf["methods"]) else None))
 print(json.dumps({folder.name: digests(folder) for folder in (export, build)}))
 """
 
@@ -61,7 +62,7 @@ def link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", backends())
 def test_bytes_depend_neither_on_the_commit_nor_on_the_place(name: str, tmp_path: Path) -> None:
     write_canonical(tmp_path / "model")
     made = {}
@@ -69,7 +70,7 @@ def test_bytes_depend_neither_on_the_commit_nor_on_the_place(name: str, tmp_path
         root = tmp_path / f"project-{commit}"
         packages = place(root, commit)
         done = subprocess.run(
-            [sys.executable, "-c", MAKE, name, tmp_path / "model", ROOT / f"conf/backend/{name}.yaml", root / "out"],
+            [sys.executable, "-c", MAKE, name, tmp_path / "model", root / "out"],
             cwd=root,
             env={**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"},
             capture_output=True,

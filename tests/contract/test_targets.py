@@ -14,13 +14,15 @@ import pytest
 import yaml
 from onnx import TensorProto
 
-from pipeline.backends.base import Calibration, RuntimeRequest
+from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
-from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
+from pipeline.backends.onnxruntime.fixed.session import FixedDecoder
 from pipeline.backends.process import ask_runtime
+from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import DataError, PipelineError
 from pipeline.matrix.recipes import parse_recipe
 from pipeline.types import Checkpoint, Family
+from tests.support.backends import conf_of, order
 from tests.support.tiny import ROOT, tiny_config, write_checkpoint
 
 # https://onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html, "Supported ONNX operators"
@@ -29,7 +31,7 @@ QNN_TAKES = {
     *("QuantizeLinear", "ReduceMean", "Reshape", "Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Transpose"),
     "Unsqueeze",
 }
-CONF = yaml.safe_load((ROOT / "conf/backend/onnxruntime.yaml").read_text(encoding="utf-8"))["onnxruntime"]
+CONF = conf_of("onnxruntime")
 TARGETS = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))[path.stem]
     for path in sorted((ROOT / "conf/target").glob("*.yaml"))
@@ -61,14 +63,14 @@ def build(exports: Any, out: Path, target: str, family: str) -> Path:
     """The package of a target's own recipe for a family."""
     conf = TARGETS[target]
     name = conf.get("recipes", {}).get("onnxruntime", {}).get(family, "default")
-    recipe = parse_recipe(name, Family(family), CONF["recipes"][family][name], target)
+    recipe = parse_recipe(name, Family(family), CONF["recipes"][family][name], target, CONF["methods"])
     changed = CONF["providers"][conf["backends"]["onnxruntime"]]
     made, package = out / "build", out / "package"
     made.mkdir(parents=True)
     package.mkdir()
     windows = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 64)))
     form = changed.get(recipe.form, recipe.form)
-    OnnxRuntimeBackend().quantize(exports(form), recipe, windows, made, lambda *_: None)
+    OnnxRuntimeBackend().quantize(exports(form), order(recipe, made, windows))
     options = conf.get("package", {}).get("onnxruntime", {})
     OnnxRuntimeBackend().package(made, Checkpoint("tiny", made, made, {}), options, package)
     return package
@@ -137,7 +139,7 @@ def test_a_snapdragon_gets_fixed_shapes_standard_operators_and_qdq(
 
 
 def test_both_graphs_of_a_static_model_continue_each_other(exports: Any) -> None:
-    decoder = StaticDecoder(exports("qnn"), 1)
+    decoder = FixedDecoder(exports("qnn"), 1)
     ids = np.random.default_rng(2).integers(3, 2000, 300)
     whole = decoder.logits(ids[None])[0]
     decoder.reset()
@@ -149,7 +151,7 @@ def test_both_graphs_of_a_static_model_continue_each_other(exports: Any) -> None
 
 
 def test_a_static_package_holds_its_whole_context(exports: Any) -> None:
-    decoder = StaticDecoder(exports("qnn"), 2)
+    decoder = FixedDecoder(exports("qnn"), 2)
     assert np.isfinite(decoder.logits(np.full((1, decoder.context - 60), 5))).all()
     assert len(decoder.append(np.full(60, 7))) == 60
 
@@ -167,14 +169,14 @@ def test_an_intel_npu_gets_symmetric_weights_by_channel(tmp_path: Path, checkpoi
 
     from pipeline.backends.registry import load_backend
 
-    conf = yaml.safe_load((ROOT / "conf/backend/openvino.yaml").read_text(encoding="utf-8"))["openvino"]
+    conf = conf_of("openvino")
     backend = load_backend("openvino")
     export, out = tmp_path / "export", tmp_path / "out"
     export.mkdir()
     out.mkdir()
     backend.convert(checkpoint, conf["forms"]["fp32"], export)
-    recipe = parse_recipe("npu", Family.INT4, conf["recipes"]["int4"]["npu"], "npu")
-    backend.quantize(export, recipe, None, out, lambda *_: None)
+    recipe = parse_recipe("npu", Family.INT4, conf["recipes"]["int4"]["npu"], "npu", conf["methods"])
+    backend.quantize(export, order(recipe, out))
     model = openvino.Core().read_model(out / "openvino_model.xml")
     kinds: Counter[str] = Counter()
     for node in model.get_ops():

@@ -164,7 +164,7 @@ def test_a_killed_write_leaves_the_old_picture(four: Matrix, monkeypatch: pytest
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         draw(rows, COLOURS, four.root / "reports")
     assert state(four) == before

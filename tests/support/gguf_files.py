@@ -10,6 +10,7 @@ import gguf
 from pipeline.backends.base import Calibration
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
 from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.backends import order
 from tests.support.tiny import tiny_config, write_checkpoint
 
 LONGROPE = {
@@ -41,7 +42,7 @@ def converted(root: Path, kind: str = "F32", **changes: Any) -> Path:
 def build(export: Path, out: Path, calibration: Calibration | None = None, **settings: Any) -> Any:
     out.mkdir(exist_ok=True)
     recipe = Recipe("test", Family.INT4, "gguf", "fp32", settings)
-    return LlamaCppBackend().quantize(export, recipe, calibration, out, lambda *_: None)
+    return LlamaCppBackend().quantize(export, order(recipe, out, calibration))
 
 
 def contents(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,6 +16,7 @@ from pipeline.harness import disk
 from pipeline.matrix import sizes
 from pipeline.model.dimensions import Dimensions
 from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.backends import order
 from tests.support.plans import add_cell, empty_plan
 from tests.support.tiny import tiny_config, write_checkpoint
 
@@ -105,5 +106,5 @@ def test_an_export_that_a_method_needs_for_a_while_is_asked_for_before_it_is_wri
     (tmp_path / "out").mkdir()
     with_free(monkeypatch, 1000, reflinks=True)
     with pytest.raises(ArtifactError, match="are free"):
-        through_export(LlamaCppBackend(), checkpoint, {"type": "F16"}, recipe, None, tmp_path / "out", lambda *_: None)
+        through_export(LlamaCppBackend(), checkpoint, {"type": "F16"}, order(recipe, tmp_path / "out"))
     assert not list((tmp_path / "out").iterdir())

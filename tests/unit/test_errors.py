@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.backends import process
-from pipeline.backends.base import RuntimeRequest
+from pipeline.backends.request import RuntimeRequest, serve
 from pipeline.errors import ToolError, first_line
 
 
@@ -26,24 +28,16 @@ def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) 
     assert first_line(error) == line
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "llamacpp", "mlx"])
 def test_a_runtime_that_fails_without_a_word_is_named(
-    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from importlib import import_module
-
-    runtime = import_module(f"pipeline.backends.{backend}.runtime")
-
-    def wordless(*_: object) -> None:
+    def wordless(package: str, request: RuntimeRequest) -> dict[str, object]:
         raise RuntimeError("")
 
-    monkeypatch.setattr(runtime, "answer", wordless)
-    monkeypatch.setattr(runtime, "hide", lambda _: None, raising=False)  # MLX's process has no torch; this one may
     monkeypatch.setattr(sys, "argv", ["runtime", "package"])
-    monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115, PTH123
-    monkeypatch.setattr(runtime.json, "load", lambda _: {})
-    assert runtime.main() == 1
-    assert capsys.readouterr().err.strip().startswith("RuntimeError")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(RuntimeRequest("generate", [[1]], 1).to_json())))
+    assert serve(wordless) == 1
+    assert capsys.readouterr().err == "RuntimeError: RuntimeError\n"
 
 
 def test_a_runtime_that_hangs_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import grimp
 import pytest
 import yaml
 
-from pipeline.backends.registry import BACKENDS
+from pipeline.backends.registry import backends
 from pipeline.harness import inputs
 from tests.support.tiny import ROOT
 
@@ -44,7 +44,7 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
     own = "pipeline.reporting" if stage == "report" else f"stages.{stage}"
     roots = {own, *graph.find_descendants(own)}
     if stage in USES_BACKEND:
-        for name in BACKENDS:
+        for name in backends():
             package = f"pipeline.backends.{name}"
             roots |= {package, *graph.find_descendants(package)}
     found = set(roots)
@@ -70,14 +70,14 @@ def test_a_stage_depends_on_all_code_that_can_change_its_bytes(stage: str, graph
     deps = list(STAGES[stage].get("do", STAGES[stage])["deps"])
     if stage in inputs.STAGES:
         assert f"inputs/{stage}/${{key}}.json" in deps
-        deps = [path for backend in BACKENDS for path in inputs.STAGES[stage].code_of(backend)]
+        deps = [path for backend in backends() for path in inputs.STAGES[stage].code_of(backend)]
     missing = {module for module in code_of(stage, graph) if not neutral(module, stage) and not covered(module, deps)}
     assert not missing
 
 
 def test_code_that_is_named_exists() -> None:
     for name, stage in inputs.STAGES.items():
-        for path in (path for backend in BACKENDS for path in stage.code_of(backend)):
+        for path in (path for backend in backends() for path in stage.code_of(backend)):
             assert (ROOT / path).exists(), (name, path)
 
 

@@ -7,66 +7,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration, LogitsSession, Progress
-from pipeline.backends.staged import through_export
-from pipeline.errors import ConfigError, suggest
+from pipeline.backends.base import Backend, Form, LogitsSession, Method
 from pipeline.files import copy_file
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 
-class LlamaCppBackend:
-    """See `pipeline.backends.base.Backend`."""
-
+class LlamaCppBackend(Backend):
     name = "llamacpp"
     has_default_mode = True
-    batch = 1
-    unread: tuple[str, ...] = ("Modelfile",)  # Ollama's
+    unread = ("Modelfile",)  # Ollama's
 
-    def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+    def methods(self) -> Mapping[str, Method]:
+        from pipeline.backends.llamacpp import quantize, stream
+
+        return {"gguf": Method(quantize.quantize, stream.stream)}
+
+    def streams(self, form: Form, recipe: Recipe) -> bool:
+        """llama.cpp's script writes a whole file; an importance matrix is collected by running one."""
+        return not form.get("root") and recipe.settings.get("imatrix") != "calibration"
+
+    def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert
 
         convert(checkpoint, form, out)
 
-    def quantize(
-        self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
-    ) -> QuantizationStats:
-        from pipeline.backends.llamacpp.contents import statistics
+    def copy(self, export: Path, out: Path) -> None:
         from pipeline.backends.llamacpp.files import MODEL, model_file
-        from pipeline.backends.llamacpp.quantize import quantize
 
-        if recipe.method == "none":
-            copy_file(model_file(export), out / MODEL)
-        elif recipe.method == "gguf":
-            quantize(export, out / MODEL, recipe.settings, calibration, progress)
-        else:
-            known = ("none", "gguf")
-            raise ConfigError(f"llamacpp has no method '{recipe.method}'", hint=suggest(recipe.method, known))
-        return statistics(out)
+        copy_file(model_file(export), out / MODEL)
 
-    def stream(
-        self,
-        checkpoint: Checkpoint,
-        form: Mapping[str, Any],
-        recipe: Recipe,
-        calibration: Calibration | None,
-        out: Path,
-        progress: Progress,
-    ) -> QuantizationStats:
+    def statistics(self, folder: Path) -> QuantizationStats:
         from pipeline.backends.llamacpp.contents import statistics
 
-        if recipe.method == "none":
-            self.convert(checkpoint, form, out)
-        elif recipe.method != "gguf" or form.get("root") or recipe.settings.get("imatrix") == "calibration":
-            # llama.cpp's script writes a whole file; an importance matrix is collected by running one
-            return through_export(self, checkpoint, form, recipe, calibration, out, progress)
-        else:
-            from pipeline.backends.llamacpp.stream import stream
-
-            stream(checkpoint, form, recipe.settings, out, progress)
-        return statistics(out)
-
-    def why_no_default_mode(self) -> str:
-        return ""
+        return statistics(folder)
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
@@ -87,3 +60,6 @@ class LlamaCppBackend:
         from pipeline.backends.llamacpp.package import run_instruction
 
         return run_instruction(name)
+
+
+BACKEND = LlamaCppBackend()

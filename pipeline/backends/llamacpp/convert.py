@@ -6,11 +6,11 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from pipeline.backends.base import Form
 from pipeline.backends.llamacpp.files import MODEL, read_gguf
+from pipeline.backends.llamacpp.writer import general_name, write_gguf
 from pipeline.errors import ConfigError, ToolError
 from pipeline.model.checkpoint import read_headers
 from pipeline.model.loading import joined
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SCRIPT = "convert_hf_to_gguf.py"
 
 
-def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+def convert(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """Write model.gguf for `form` {type: F32, F16, BF16 or auto; root: a llama.cpp checkout, or absent}.
 
     `auto` is the checkpoint's own type, as llama.cpp's script has it: nothing is lost, and nothing is stored twice.
@@ -30,27 +30,11 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
     if form.get("root"):
         _by_script(checkpoint, Path(form["root"]), kind, out / MODEL)
     else:
-        from pipeline.backends.llamacpp.writer import write_gguf
-
         write_gguf(checkpoint, kind, out / MODEL)
     read_gguf(out / MODEL)
 
 
-def general_name(checkpoint: Checkpoint) -> str:
-    """The model's name in the file.
-
-    llama.cpp strips what follows a chat token only in models named phi-3; tokenizer.json says whether it must.
-    """
-    import json
-
-    name = checkpoint.model
-    added = json.loads((checkpoint.folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    strips = any(token.get("rstrip") and token["content"].startswith("<|") for token in added)
-    known = "phi-3" in name.lower() or "phi3" in name.lower()
-    return f"{name} (Phi-3 architecture)" if strips and not known else name
-
-
-def stored_type(checkpoint: Checkpoint, form: Mapping[str, Any]) -> str:
+def stored_type(checkpoint: Checkpoint, form: Form) -> str:
     """The form's type; `auto` is the one that keeps every value of the checkpoint."""
     if form["type"] != "auto":
         return str(form["type"])

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.backends.llamacpp.types import NAMES
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, ConfigError, suggest
 
 MODEL = "model.gguf"  # in exports and builds; a package's file is named as the community does
 MAGIC = b"GGUF"
@@ -23,13 +22,20 @@ def model_file(folder: Path) -> Path:
     return found[0]
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a file is there and begins as GGUF does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def read_gguf(path: Path) -> Any:
     """A gguf.GGUFReader. Raises ArtifactError for a file that is cut, no GGUF, or of another architecture."""
     import gguf
 
-    with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise ArtifactError("this is no GGUF file", where=str(path))
+    if not is_gguf(path):
+        raise ArtifactError("this is no GGUF file", where=str(path))
     try:
         reader = gguf.GGUFReader(path)
     except Exception as error:  # numpy and gguf raise what they like on a cut file
@@ -49,7 +55,22 @@ def file_type(reader: Any) -> str:
     """Q4_K_M and the like, as llama.cpp names the file's mixture."""
     field = reader.get_field("general.file_type")
     number = int(field.contents()) if field is not None else -1
-    return NAMES.get(number, f"type-{number}")
+    return next((name for name, known in file_types().items() if known == number), f"type-{number}")
+
+
+def file_types() -> dict[str, int]:
+    """Names of GGUF's mixtures, as people write them → llama.cpp's numbers (`enum llama_ftype`)."""
+    import gguf
+
+    return {kind.name.removeprefix("MOSTLY_").removeprefix("ALL_"): int(kind) for kind in gguf.LlamaFileType}
+
+
+def type_number(kind: str, where: str) -> int:
+    """The number of a mixture. Raises ConfigError for an unknown one."""
+    known = file_types()
+    if kind not in known:
+        raise ConfigError(f"unknown type '{kind}'", where=where, hint=suggest(kind, known))
+    return known[kind]
 
 
 def package_name(folder: Path, model: str, kind: str) -> str:

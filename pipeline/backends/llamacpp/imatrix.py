@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Progress
-from pipeline.backends.llamacpp.files import MAGIC
+from pipeline.backends.llamacpp.files import is_gguf
 from pipeline.backends.llamacpp.library import Model, library
 from pipeline.errors import ArtifactError
 from pipeline.harness.host import threads
@@ -81,7 +81,7 @@ def read_importance(path: Path) -> Importance:
     """An importance matrix file as llama-imatrix writes it (GGUF). Raises ArtifactError for anything else."""
     import gguf
 
-    if not path.is_file() or path.open("rb").read(4) != MAGIC:
+    if not is_gguf(path):
         raise ArtifactError(
             "this is no importance matrix in GGUF form", where=str(path), hint="llama-imatrix writes it"
         )

@@ -7,31 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration, Progress
-from pipeline.backends.llamacpp.files import model_file, read_gguf
+from pipeline.backends.base import Calibration, Order, Progress
+from pipeline.backends.llamacpp.files import MODEL, model_file, read_gguf, type_number
 from pipeline.backends.llamacpp.imatrix import Importance, check_importance, collect, read_importance
 from pipeline.backends.llamacpp.library import last_said, library
-from pipeline.backends.llamacpp.types import FILE_TYPES
-from pipeline.errors import ConfigError, ToolError, suggest
+from pipeline.errors import ConfigError, ToolError
 from pipeline.harness.host import threads
 
 BUFFER = 256 * 2**20  # bytes of rows in memory at once
 
 
-def quantize(
-    export: Path, target: Path, settings: Mapping[str, Any], calibration: Calibration | None, progress: Progress
-) -> None:
+def quantize(export: Path, order: Order) -> None:
     """Write the quantized file. Raises ToolError with llama.cpp's words."""
-    number, source = file_type(settings), model_file(export)
-    run(source, target, number, _importance(source, settings.get("imatrix"), calibration, progress))
+    settings, source = order.recipe.settings, model_file(export)
+    importance = _importance(source, settings.get("imatrix"), order.calibration, order.progress)
+    run(source, order.out / MODEL, file_type(settings), importance)
 
 
 def file_type(settings: Mapping[str, Any]) -> int:
     """The number of a recipe's type. Raises ConfigError for an unknown one."""
-    kind = str(settings["type"])
-    if kind not in FILE_TYPES:
-        raise ConfigError(f"unknown type '{kind}'", where="recipe of llamacpp", hint=suggest(kind, FILE_TYPES))
-    return FILE_TYPES[kind]
+    return type_number(str(settings["type"]), "recipe of llamacpp")
 
 
 def run(source: Path, target: Path, number: int, importance: Importance | None, dry_run: bool = False) -> None:

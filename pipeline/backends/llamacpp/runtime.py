@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import first_line
+from pipeline.backends.request import RuntimeRequest, serve, speeds
 
 F32 = 0  # enum ggml_type: `generate` is held against logits with an fp32 cache
 BENCH_PROMPT, BENCH_TOKENS = 512, 128  # what llama-bench measures: pp512 and tg128
-
-
 ALL_LAYERS = -1  # on the GPU
 GPUS = ("cuda", "apple-silicon")
 
@@ -50,30 +47,24 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     return tokens, first, time.perf_counter() - begun
 
 
-def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What `pipeline.backends.base.RuntimeRequest` asks for."""
-    count, prompts = request["new_tokens"], request["prompts"]
+def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    count, prompts = request.new_tokens, request.prompts
     length = max(map(len, prompts)) + count
-    if request["task"] == "generate":
-        model = load(package, request["threads"], length, accurate=True)
-        return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
-    begun = time.perf_counter()
-    model = load(package, request["threads"], max(length, BENCH_PROMPT), accurate=False, device=request["device"])
+    if request.task == "generate":
+        model = load(package, request.threads, length, accurate=True)
+        return {"tokens": [generate(model, list(prompt), count)[0] for prompt in prompts]}
+    begun, prompt = time.perf_counter(), list(prompts[0])
+    model = load(package, request.threads, max(length, BENCH_PROMPT), accurate=False, device=request.device)
     load_s = time.perf_counter() - begun
-    for _ in range(request["warmup"]):
-        generate(model, prompts[0], count)
-    runs = [generate(model, prompts[0], count)[1:] for _ in range(request["runs"])]
-    bench = [_bench(model, prompts[0]) for _ in range(request["runs"])]
-    return {
-        "load_s": load_s,
-        "ttft_ms": [1000 * first for first, _ in runs],
-        "prefill_tokens_per_s": [len(prompts[0]) / first for first, _ in runs],
-        "decode_tokens_per_s": [(count - 1) / (total - first) for first, total in runs],
-        "extra": {
-            "prefill_512_tokens_per_s": [prefill for prefill, _ in bench],
-            "decode_128_tokens_per_s": [decode for _, decode in bench],
-        },
+    for _ in range(request.warmup):
+        generate(model, prompt, count)
+    runs = [generate(model, prompt, count)[1:] for _ in range(request.runs)]
+    bench = [_bench(model, prompt) for _ in range(request.runs)]
+    extra = {
+        "prefill_512_tokens_per_s": [prefill for prefill, _ in bench],
+        "decode_128_tokens_per_s": [decode for _, decode in bench],
     }
+    return {**speeds(load_s, len(prompt), count, runs), "extra": extra}
 
 
 def _bench(model: Any, prompt: list[int]) -> tuple[float, float]:
@@ -90,15 +81,5 @@ def _bench(model: Any, prompt: list[int]) -> tuple[float, float]:
     return BENCH_PROMPT / (middle - begun), BENCH_TOKENS / (time.perf_counter() - started)
 
 
-def main() -> int:
-    try:
-        result = answer(sys.argv[1], json.load(sys.stdin))
-    except Exception as error:  # the parent shows the last line
-        sys.stderr.write(f"{type(error).__name__}: {first_line(error)}\n")
-        return 1
-    sys.stdout.write(json.dumps(result) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(answer))

@@ -8,7 +8,6 @@ converting first and quantizing then.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.base import Progress
+from pipeline.backends.base import Form, Order
 from pipeline.backends.llamacpp.convert import stored_type
 from pipeline.backends.llamacpp.files import MODEL, read_gguf
 from pipeline.backends.llamacpp.imatrix import Importance
@@ -33,10 +32,9 @@ SIZE = r"\s*[\d.]+ MiB"
 DECIDED = re.compile(rf"\[ *\d+/ *\d+\]\s+(\S+)\s+- \[[^]]*\], type =\s*\w+,\s*size ={SIZE}(?: ->{SIZE} \((\w+)\))?")
 
 
-def stream(
-    checkpoint: Checkpoint, form: Mapping[str, Any], settings: Mapping[str, Any], out: Path, progress: Progress
-) -> None:
+def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
     """Write model.gguf for a recipe that needs no run of the model. Raises ToolError with llama.cpp's words."""
+    settings, out = order.recipe.settings, order.out
     number, kind = file_type(settings), stored_type(checkpoint, form)
     with TemporaryDirectory(dir=out, prefix="hollow-") as folder:
         hollow = Path(folder) / MODEL
@@ -52,7 +50,7 @@ def stream(
     for done, tensor in enumerate(tensors, 1):
         same = tensor.kind == planned[tensor.name].kind
         writer.write_tensor_data(stored(tensor) if same else _packed(tensor, importance))
-        progress(done, len(tensors))
+        order.progress(done, len(tensors))
     writer.close()
     read_gguf(out / MODEL)
 

@@ -5,6 +5,7 @@ Only one tensor is in memory at a time.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.backends.llamacpp.files import file_types
 from pipeline.backends.llamacpp.slabs import converted
-from pipeline.backends.llamacpp.types import FILE_TYPES
+from pipeline.backends.llamacpp.vocabulary import add_vocabulary
 from pipeline.errors import CheckpointError, ConfigError, suggest
 from pipeline.model.checkpoint import Tensor, read_bytes, read_float32, read_headers
 from pipeline.types import Checkpoint
@@ -76,9 +78,6 @@ def describe(checkpoint: Checkpoint, kind: str, target: Path) -> Any:
     """A gguf.GGUFWriter with everything but tensors."""
     import gguf
 
-    from pipeline.backends.llamacpp.convert import general_name
-    from pipeline.backends.llamacpp.vocabulary import add_vocabulary
-
     if kind not in WRITABLE:
         raise ConfigError(f"unknown type '{kind}'", where="form of llamacpp", hint=suggest(kind, WRITABLE))
     writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.PHI3])
@@ -89,9 +88,21 @@ def describe(checkpoint: Checkpoint, kind: str, target: Path) -> Any:
     if metadata.size_label is None:
         metadata.size_label = gguf.size_label(parameters, parameters, 0, 0)
     metadata.set_gguf_meta_model(writer)
-    _add_parameters(writer, checkpoint.config, FILE_TYPES[kind])
+    _add_parameters(writer, checkpoint.config, file_types()[kind])
     add_vocabulary(writer, checkpoint)
     return writer
+
+
+def general_name(checkpoint: Checkpoint) -> str:
+    """The model's name in the file.
+
+    llama.cpp strips what follows a chat token only in models named phi-3; tokenizer.json says whether it must.
+    """
+    name = checkpoint.model
+    added = json.loads((checkpoint.folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    strips = any(token.get("rstrip") and token["content"].startswith("<|") for token in added)
+    known = "phi-3" in name.lower() or "phi3" in name.lower()
+    return f"{name} (Phi-3 architecture)" if strips and not known else name
 
 
 def write_header(writer: Any, planned: Sequence[Planned]) -> None:

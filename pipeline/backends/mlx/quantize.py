@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration, Progress
+from pipeline.backends.base import Calibration, Form, Order
 from pipeline.backends.mlx.convert import converted
 from pipeline.backends.mlx.files import import_mlx, load_folder, save_folder
 from pipeline.backends.mlx.slabs import in_slabs
@@ -20,39 +20,29 @@ Folder = tuple[Any, dict[str, Any]]  # model and config
 LEARNING_RATE = 1e-5  # mlx_lm.dwq's 1e-6 is for thousands of samples; on a calibration split bf16 rounds it away
 
 
-def quantize(
-    export: Path, out: Path, settings: Mapping[str, Any], calibration: Calibration | None, progress: Progress
-) -> None:
+def quantize(export: Path, order: Order) -> None:
     """Write the quantized folder of an export. Raises as `quantized` does."""
-    folder = quantized(lambda: load_folder(export), settings, calibration, str(export))
-    save_folder(*folder, export, out)
-    progress(1, 1)
+    folder = quantized(lambda: load_folder(export), order, str(export))
+    save_folder(*folder, export, order.out)
+    order.progress(1, 1)
 
 
-def stream(
-    checkpoint: Checkpoint,
-    form: Mapping[str, Any],
-    out: Path,
-    settings: Mapping[str, Any],
-    calibration: Calibration | None,
-    progress: Progress,
-) -> None:
+def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
     """Write the quantized folder of a checkpoint: a shard's weights are read, cast and packed while it is saved."""
     with ExitStack() as opened:
 
         def load() -> Folder:
             return opened.enter_context(converted(checkpoint, form))
 
-        folder = quantized(load, settings, calibration, checkpoint.model)
-        save_folder(*folder, checkpoint.folder, out)
-    progress(1, 1)
+        folder = quantized(load, order, checkpoint.model)
+        save_folder(*folder, checkpoint.folder, order.out)
+    order.progress(1, 1)
 
 
-def quantized(
-    load: Callable[[], Folder], settings: Mapping[str, Any], calibration: Calibration | None, where: str
-) -> Folder:
+def quantized(load: Callable[[], Folder], order: Order, where: str) -> Folder:
     """What `load` loads, quantized. Raises ToolError with mlx-lm's words, ConfigError for missing calibration data."""
     import_mlx()
+    settings, calibration = order.recipe.settings, order.calibration
     if (settings.get("gptq") or settings.get("dwq")) and calibration is None:
         raise ConfigError("this recipe needs calibration data", hint="set evaluate.calibration")
     model, config = load()

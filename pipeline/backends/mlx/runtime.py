@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import first_line
+from pipeline.backends.request import RuntimeRequest, serve, speeds
 from pipeline.harness.interpreter import hide
 
 
@@ -24,40 +23,25 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     return tokens, first, time.perf_counter() - begun
 
 
-def answer(package: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What `pipeline.backends.base.RuntimeRequest` asks for; MLX takes no number of threads."""
+def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """MLX takes no number of threads."""
     import mlx.core as mx
     from mlx_lm.utils import load_model
 
     begun = time.perf_counter()
     model, _ = load_model(Path(package))
     load_s = time.perf_counter() - begun
-    count, prompts = request["new_tokens"], request["prompts"]
-    if request["task"] == "generate":  # held against logits in fp32
+    count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
+    if request.task == "generate":  # held against logits in fp32
         model.set_dtype(mx.float32)
         return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
-    for _ in range(request["warmup"]):
+    for _ in range(request.warmup):
         generate(model, prompts[0], count)
-    runs = [generate(model, prompts[0], count)[1:] for _ in range(request["runs"])]
-    return {
-        "load_s": load_s,
-        "ttft_ms": [1000 * first for first, _ in runs],
-        "prefill_tokens_per_s": [len(prompts[0]) / first for first, _ in runs],
-        "decode_tokens_per_s": [(count - 1) / (total - first) for first, total in runs],
-    }
-
-
-def main() -> int:
-    # mlx-lm takes its tokenizer from transformers, which imports torch wherever it is installed
-    hide("torch")
-    try:
-        result = answer(sys.argv[1], json.load(sys.stdin))
-    except Exception as error:  # the parent shows the last line
-        sys.stderr.write(f"{type(error).__name__}: {first_line(error)}\n")
-        return 1
-    sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+    runs = [generate(model, prompts[0], count)[1:] for _ in range(request.runs)]
+    return speeds(load_s, len(prompts[0]), count, runs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # mlx-lm takes its tokenizer from transformers, which imports torch wherever it is installed
+    hide("torch")
+    sys.exit(serve(answer))

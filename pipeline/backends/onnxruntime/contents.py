@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backends.onnxruntime.files import MODEL, PROMPT, is_static
+from pipeline.backends.onnxruntime.files import MODEL, PROMPT, is_fixed
 from pipeline.types import QuantizationStats
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def statistics(folder: Path) -> QuantizationStats:
     """
     import onnx_ir as ir
 
-    graph = ir.load(folder / (PROMPT if is_static(folder) else MODEL)).graph
+    graph = ir.load(folder / (PROMPT if is_fixed(folder) else MODEL)).graph
     stored = weights = 0
     operators: set[str] = set()
     for name, value in graph.initializers.items():

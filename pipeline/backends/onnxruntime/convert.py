@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from pipeline.backends.base import Form
 from pipeline.backends.onnxruntime.builder import Save, build
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
 from pipeline.errors import PipelineError, ToolError, first_line
@@ -14,7 +13,7 @@ from pipeline.model.loading import joined
 from pipeline.types import Checkpoint
 
 
-def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path, save: Save | None = None) -> None:
+def convert(checkpoint: Checkpoint, form: Form, out: Path, save: Save | None = None) -> None:
     """Write the builder's folder for `form` {precision, provider}. Raises ToolError with the builder's last words.
 
     `save` writes the graph and its weights in the builder's place, from tensors that are read when they are asked

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.files import copy_file
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
-PROMPT, TOKEN, STATIC = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
+PROMPT, TOKEN, FACTS = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -29,20 +29,20 @@ def copy_model(source: Path, out: Path) -> None:
 
 def copy_side_files(source: Path, out: Path) -> None:
     """What the runtime needs beside the model."""
-    for name in (CONFIG, STATIC, *TOKENIZER):
+    for name in (CONFIG, FACTS, *TOKENIZER):
         if (source / name).is_file():
             copy_file(source / name, out / name)
 
 
-def is_static(folder: Path) -> bool:
+def is_fixed(folder: Path) -> bool:
     """Whether its graphs have fixed shapes, and ONNX Runtime itself runs them."""
-    return (folder / STATIC).is_file()
+    return (folder / FACTS).is_file()
 
 
 def set_providers(folder: Path, options: list[dict[str, dict[str, str]]]) -> None:
-    """Write a target's execution providers into genai_config.json, or into the facts of a static model."""
-    static = is_static(folder)
-    path = folder / (STATIC if static else CONFIG)
+    """Write a target's execution providers into genai_config.json, or into the facts of graphs of fixed shapes."""
+    fixed = is_fixed(folder)
+    path = folder / (FACTS if fixed else CONFIG)
     config = json.loads(path.read_text(encoding="utf-8"))
-    (config if static else config["model"]["decoder"]["session_options"])["provider_options"] = options
+    (config if fixed else config["model"]["decoder"]["session_options"])["provider_options"] = options
     path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")

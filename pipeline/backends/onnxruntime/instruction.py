@@ -29,7 +29,7 @@ while not generator.is_done():
 """
 
 
-STATIC_TEMPLATE = """\
+FIXED_TEMPLATE = """\
 Graphs of fixed shapes: `prompt.onnx` takes a chunk of tokens, `token.onnx` one, `static.json` says how they are fed.
 In this project's checkout, with the package in it (on a Snapdragon `pip install onnxruntime-qnn`, and `device=True`):
 
@@ -41,10 +41,10 @@ pip install onnxruntime=={version} tokenizers
 from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
-from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
+from pipeline.backends.onnxruntime.fixed.session import FixedDecoder
 
 tokenizer = Tokenizer.from_file("{package}/tokenizer.json")
-decoder = StaticDecoder(Path("{package}"), threads=0, device=False)
+decoder = FixedDecoder(Path("{package}"), threads=0, device=False)
 ids = tokenizer.encode("<|user|>\\nWho are you?<|end|>\\n<|assistant|>\\n").ids
 for _ in range(32):
     ids = [int(decoder.append(np.array(ids))[-1].argmax())]
@@ -53,8 +53,8 @@ for _ in range(32):
 """
 
 
-def run_instruction(package: str, static: bool) -> str:
+def run_instruction(package: str, fixed: bool) -> str:
     """Install and run, pasted in the folder that holds the package."""
-    if static:
-        return STATIC_TEMPLATE.format(package=package, version=installed("onnxruntime") or "")
+    if fixed:
+        return FIXED_TEMPLATE.format(package=package, version=installed("onnxruntime") or "")
     return TEMPLATE.format(package=package, version=installed("onnxruntime-genai") or "")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration
+from pipeline.backends.base import Calibration, Order
 from pipeline.backends.onnxruntime.calibration import reader
 from pipeline.backends.onnxruntime.files import MODEL
 from pipeline.errors import ConfigError
@@ -14,14 +14,15 @@ from pipeline.errors import ConfigError
 CALIBRATIONS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
-def quantize_dynamic(export: Path, out: Path, settings: Mapping[str, Any]) -> None:
+def quantize_dynamic(export: Path, order: Order) -> None:
     """Weights int8 ahead, activations while running."""
     from onnxruntime import quantization
 
+    settings = order.recipe.settings
     _only_8_bits(settings)
     quantization.quantize_dynamic(
         export / MODEL,
-        out / MODEL,
+        order.out / MODEL,
         weight_type=quantization.QuantType.QInt8,
         per_channel=bool(settings.get("per_channel", False)),
         op_types_to_quantize=["MatMul"],
@@ -30,20 +31,21 @@ def quantize_dynamic(export: Path, out: Path, settings: Mapping[str, Any]) -> No
     )
 
 
-def quantize_static(export: Path, out: Path, settings: Mapping[str, Any], calibration: Calibration | None) -> None:
+def quantize_static(export: Path, order: Order) -> None:
     """Weights int8 and activations of 8 or 16 bits, with ranges from the calibration split.
 
     Half of the feeds have a non-empty cache: ranges seen on an empty one alone generate garbage.
     """
     from onnxruntime import quantization
 
+    settings, calibration = order.recipe.settings, order.calibration
     _only_8_bits(settings)
     if calibration is None:
         raise ConfigError("method static needs calibration data", hint="set evaluate.calibration")
     wide = settings.get("activation_bits", 8) == 16
     quantization.quantize_static(
         export / MODEL,
-        out / MODEL,
+        order.out / MODEL,
         _reader(export, calibration),
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=["MatMul"],

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration
+from pipeline.backends.base import Order
 from pipeline.backends.nncf import compress_weights
 from pipeline.backends.onnxruntime.files import DATA, MODEL
 from pipeline.backends.onnxruntime.session import OnnxSession
 
 
-def compress(export: Path, out: Path, settings: Mapping[str, Any], calibration: Calibration | None) -> None:
+def compress(export: Path, order: Order) -> None:
     """Write the compressed model. Raises ToolError with NNCF's words."""
     import onnx
 
@@ -22,5 +21,5 @@ def compress(export: Path, out: Path, settings: Mapping[str, Any], calibration: 
         session.extend([] if session else [OnnxSession(export)])
         return session[0].feed(ids)
 
-    model = compress_weights(onnx.load(export / MODEL), settings, calibration, feed, str(export))
-    onnx.save_model(model, out / MODEL, save_as_external_data=True, location=DATA, size_threshold=1024)
+    model = compress_weights(onnx.load(export / MODEL), order.recipe.settings, order.calibration, feed, str(export))
+    onnx.save_model(model, order.out / MODEL, save_as_external_data=True, location=DATA, size_threshold=1024)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.base import Progress
+from pipeline.backends.base import Form, Order
 from pipeline.backends.onnxruntime.contents import matmuls
+from pipeline.backends.onnxruntime.convert import convert
 from pipeline.backends.onnxruntime.files import DATA, MODEL
 from pipeline.errors import ConfigError, QualityError
+from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,17 +28,23 @@ ALIGN = 64
 Packed = tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.uint8] | None]
 
 
-def quantize(export: Path, out: Path, settings: Mapping[str, Any], progress: Progress) -> None:
+def quantize(export: Path, order: Order) -> None:
     """Write model.onnx and its data with every constant MatMul replaced. Raises QualityError if there is none."""
     import onnx_ir as ir
 
-    quantize_model(ir.load(export / MODEL), out, settings, progress)
+    quantize_model(ir.load(export / MODEL), order)
 
 
-def quantize_model(model: ir.Model, out: Path, settings: Mapping[str, Any], progress: Progress) -> None:
+def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
+    """The same while the model builder would save: its tensors are lazy."""
+    convert(checkpoint, form, order.out, save=lambda model: quantize_model(model, order))
+
+
+def quantize_model(model: ir.Model, order: Order) -> None:
     """The same from a model whose tensors are external or lazy: each is read once, and not kept."""
     import onnx_ir as ir
 
+    settings, out = order.recipe.settings, order.out
     found = [(*place, _bits(place[1], settings)) for place in matmuls(model.graph)]
     chosen = [(node, weight, transposed, bits) for node, weight, transposed, bits in found if bits <= 8]
     if not chosen:
@@ -46,7 +54,7 @@ def quantize_model(model: ir.Model, out: Path, settings: Mapping[str, Any], prog
             matrix = weight.const_value.numpy()
             matrix = np.ascontiguousarray(matrix.T if transposed else matrix)
             _replace(model.graph, node, weight, _pack(matrix, bits, settings), matrix.shape, bits, settings, data)
-            progress(done, len(chosen))
+            order.progress(done, len(chosen))
         _copy_the_rest(model.graph, data)
     model.opset_imports.setdefault("com.microsoft", 1)
     ir.save(model, out / MODEL)

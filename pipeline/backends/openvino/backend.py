@@ -7,59 +7,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration, LogitsSession, Progress
-from pipeline.types import Checkpoint, QuantizationStats, Recipe
+from pipeline.backends.base import Backend, Form, LogitsSession, Method
+from pipeline.types import Checkpoint, QuantizationStats
 
 
-class OpenVinoBackend:
-    """See `pipeline.backends.base.Backend`."""
-
+class OpenVinoBackend(Backend):
     name = "openvino"
     has_default_mode = True
-    batch = 1
-    unread: tuple[str, ...] = ()
 
-    def convert(self, checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
+    def methods(self) -> Mapping[str, Method]:
+        from pipeline.backends.openvino import nncf
+
+        return {"nncf": nncf.method(nncf.compressed), "nncf-ptq": nncf.method(nncf.quantized)}
+
+    def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
 
         convert(checkpoint, form, out)
 
-    def quantize(
-        self, export: Path, recipe: Recipe, calibration: Calibration | None, out: Path, progress: Progress
-    ) -> QuantizationStats:
-        from pipeline.backends.openvino import contents, files
-        from pipeline.backends.openvino.nncf import compressed
+    def copy(self, export: Path, out: Path) -> None:
+        from pipeline.backends.openvino.files import MODEL, SIDE_FILES, WEIGHTS, copy_files
 
-        files.copy_files(export, out, files.SIDE_FILES)
-        if recipe.method == "none":
-            files.copy_files(export, out, (files.MODEL, files.WEIGHTS))
-        else:
-            model = compressed(files.read_model(export), recipe, calibration, str(export))
-            files.save_model(model, out / files.MODEL)
-        return contents.statistics(out)
+        copy_files(export, out, (MODEL, WEIGHTS, *SIDE_FILES))
 
-    def stream(
-        self,
-        checkpoint: Checkpoint,
-        form: Mapping[str, Any],
-        recipe: Recipe,
-        calibration: Calibration | None,
-        out: Path,
-        progress: Progress,
-    ) -> QuantizationStats:
-        from pipeline.backends.openvino import contents, convert, files
-        from pipeline.backends.openvino.nncf import compressed
+    def statistics(self, folder: Path) -> QuantizationStats:
+        from pipeline.backends.openvino.contents import statistics
 
-        if recipe.method == "none":
-            self.convert(checkpoint, form, out)
-            return contents.statistics(out)
-        with convert.traced(checkpoint, form) as model:
-            files.save_model(compressed(model, recipe, calibration, checkpoint.model), out / files.MODEL)
-        convert.write_side_files(checkpoint, out)
-        return contents.statistics(out)
-
-    def why_no_default_mode(self) -> str:
-        return ""
+        return statistics(folder)
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:
@@ -68,11 +42,12 @@ class OpenVinoBackend:
         yield OpenVinoSession(build, default_mode)
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
-        from pipeline.backends.openvino.files import MODEL, SIDE_FILES, WEIGHTS, copy_files
-
-        copy_files(build, out, (MODEL, WEIGHTS, *SIDE_FILES))
+        self.copy(build, out)
 
     def run_instruction(self, package: Path, name: str) -> str:
         from pipeline.backends.openvino.instruction import run_instruction
 
         return run_instruction(name)
+
+
+BACKEND = OpenVinoBackend()

@@ -23,6 +23,13 @@ SIDE_FILES = (
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
 )
+# What the weights are worth: by default the plugin computes in bf16 where the CPU can, quantizes activations in
+# groups of 32 before a compressed MatMul, and keeps the cache in 8 bits.
+ACCURACY = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
 NAMES = re.compile(r' (?:output_)?names?="[^"]*"')
 MADE_UP = re.compile(r"(?<=[\",])([A-Z][A-Za-z0-9]*)_(\d+)(?=[\",.])")
 

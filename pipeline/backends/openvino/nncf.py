@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration
+from pipeline.backends.base import Form, Method, Order
 from pipeline.backends.nncf import compress_weights, dataset, quiet_nncf, told
+from pipeline.backends.openvino import convert, files
 from pipeline.backends.openvino.session import feed
-from pipeline.errors import ConfigError, suggest
-from pipeline.types import Recipe
+from pipeline.types import Checkpoint
+
+Work = Callable[[Any, Order, str], Any]  # the model, the order, where errors say they are → the model, used up
 
 
-def compressed(model: Any, recipe: Recipe, calibration: Calibration | None, where: str) -> Any:
-    """The OpenVINO model under a recipe; the one given is used up. Raises ToolError with NNCF's words."""
-    if recipe.method == "nncf":  # activations stay in floating point
-        return compress_weights(model, recipe.settings, calibration, feed, where)
-    if recipe.method == "nncf-ptq":
-        return _quantized(model, recipe.settings, calibration, where)
-    known = ("none", "nncf", "nncf-ptq")
-    raise ConfigError(f"openvino has no method '{recipe.method}'", hint=suggest(recipe.method, known))
+def method(work: Work) -> Method:
+    """The two ways of a method whose work is on a model in memory."""
+
+    def quantize(export: Path, order: Order) -> None:
+        files.copy_files(export, order.out, files.SIDE_FILES)
+        files.save_model(work(files.read_model(export), order, str(export)), order.out / files.MODEL)
+
+    def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
+        with convert.traced(checkpoint, form) as model:
+            files.save_model(work(model, order, checkpoint.model), order.out / files.MODEL)
+        convert.write_side_files(checkpoint, order.out)
+
+    return Method(quantize, stream)
 
 
-def _quantized(model: Any, settings: Mapping[str, Any], calibration: Calibration | None, where: str) -> Any:
-    """Full int8: weights and activations, with ranges from the calibration split."""
+def compressed(model: Any, order: Order, where: str) -> Any:
+    """Weights compressed; activations stay in floating point. Raises ToolError with NNCF's words."""
+    return compress_weights(model, order.recipe.settings, order.calibration, feed, where)
+
+
+def quantized(model: Any, order: Order, where: str) -> Any:
+    """Full int8: weights and activations, with ranges from the calibration split. Raises ToolError."""
     nncf = quiet_nncf()
     advanced = nncf.AdvancedQuantizationParameters()
-    if not settings.get("smooth_quant", True):
+    if not order.recipe.settings.get("smooth_quant", True):
         advanced.smooth_quant_alphas = nncf.AdvancedSmoothQuantParameters(matmul=-1)
-    data = dataset(calibration, feed)
+    data = dataset(order.calibration, feed)
     return told(
         lambda: nncf.quantize(
             model,

@@ -8,17 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.openvino.files import last_line, read_model
+from pipeline.backends.openvino.files import ACCURACY, last_line, read_model
 from pipeline.errors import ArtifactError
 from pipeline.harness.host import threads
-
-# What the weights are worth: by default the plugin computes in bf16 where the CPU can, quantizes activations in
-# groups of 32 before a compressed MatMul, and keeps the cache in 8 bits.
-ACCURACY = {
-    "INFERENCE_PRECISION_HINT": "f32",
-    "KV_CACHE_PRECISION": "f32",
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-}
 
 
 class OpenVinoSession:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.model.caches import with_caches
+
 SAVED = "decompression_0"  # the one note on a node that an IR keeps: stored in 16 bits, computed in 32
 
 
@@ -33,7 +35,7 @@ def trace(module: Any) -> Any:
     with torch.no_grad():
         # LongRoPE makes its long frequencies at the first call: before the trace, which is checked against a second one
         module.model.rotary_emb(past[0], torch.zeros(1, 1, dtype=torch.long))
-        model = openvino.convert_model(_with_caches(module, layers), example_input=example)
+        model = openvino.convert_model(_traceable(module), example_input=example)
     caches = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
     _name(model, caches, kv_heads, head)
     _make_stateful(model, caches)
@@ -41,45 +43,31 @@ def trace(module: Any) -> Any:
     return model
 
 
-def _with_caches(module: Any, layers: int) -> Any:
-    """The decoder as a function of its caches, with a 4-D mask made from the positions.
-
-    DynamicCache starts lazily, which traces a concatenation with an empty 1-D tensor that OpenVINO refuses.
-    """
+def _traceable(module: Any) -> Any:
+    """The decoder as a function of its caches, with a 4-D mask made from the positions, and logits in fp32."""
     import torch
-    from transformers.cache_utils import DynamicCache, DynamicLayer
 
     window = getattr(module.config, "sliding_window", None)
 
-    class WithCaches(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    def mask(attention_mask: Any, position_ids: Any, dtype: Any) -> Any:
+        keys = (attention_mask.cumsum(-1) - 1)[:, None, None, :]
+        queries = position_ids[:, None, :, None]
+        seen = (keys <= queries) & (attention_mask[:, None, None, :] > 0)
+        if window is not None:
+            seen = seen & (keys > queries - window)
+        lowest = torch.tensor(torch.finfo(torch.float32).min)
+        return torch.where(seen, torch.tensor(0.0), lowest).to(dtype)
+
+    class Wide(torch.nn.Module):  # type: ignore[misc]  # untyped base
         def __init__(self) -> None:
             super().__init__()
-            self.module = module
+            self.decoder = with_caches(module, mask)
 
         def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
-            cache = DynamicCache()
-            for index in range(layers):
-                layer = DynamicLayer()
-                layer.keys, layer.values = past[2 * index], past[2 * index + 1]
-                layer.dtype, layer.device, layer.is_initialized = past[0].dtype, past[0].device, True
-                cache.layers.append(layer)
-            keys = (attention_mask.cumsum(-1) - 1)[:, None, None, :]
-            queries = position_ids[:, None, :, None]
-            seen = (keys <= queries) & (attention_mask[:, None, None, :] > 0)
-            if window is not None:
-                seen = seen & (keys > queries - window)
-            lowest = torch.tensor(torch.finfo(torch.float32).min)
-            done = self.module(
-                input_ids=input_ids,
-                attention_mask=torch.where(seen, torch.tensor(0.0), lowest).to(past[0].dtype),
-                position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            tensors = [part for layer in done.past_key_values.layers for part in (layer.keys, layer.values)]
-            return (done.logits.float(), *tensors)
+            logits, *caches = self.decoder(input_ids, attention_mask, position_ids, *past)
+            return (logits.float(), *caches)
 
-    return WithCaches().eval()
+    return Wide().eval()
 
 
 def _name(model: Any, caches: list[str], kv_heads: int, head: int) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN, copy_side_files
+from pipeline.backends.onnxruntime.files import FACTS, PROMPT, TOKEN, copy_side_files
 from pipeline.backends.onnxruntime.fixed.weights import save_sharing_weights
 from pipeline.errors import ToolError, first_line
+from pipeline.model.caches import with_caches
 from pipeline.model.loading import load_model
 from pipeline.types import Checkpoint
 
@@ -46,7 +47,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
             traced = Path(temporary) / name
             _trace(decoder, facts, length, traced, f"onnxruntime {checkpoint.model}")
             save_sharing_weights(_simplified(traced), out / name, first=name == PROMPT)
-    (out / STATIC).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     copy_side_files(checkpoint.folder, out)
 
 
@@ -57,7 +58,6 @@ def caches(layers: int) -> list[str]:
 def _prepared(model: Any, context: int) -> Any:
     """The decoder as a function of its caches: 1×1 convolutions, rotary angles from a table, eager attention."""
     import torch
-    from transformers.cache_utils import DynamicCache, DynamicLayer
 
     with torch.no_grad():
         cos, sin = model.model.rotary_emb(torch.zeros(1, 1), torch.arange(context)[None])
@@ -82,28 +82,15 @@ def _prepared(model: Any, context: int) -> Any:
         def forward(self, x: Any, position_ids: Any) -> Any:
             return self.cos[position_ids], self.sin[position_ids]
 
-    class WithCaches(torch.nn.Module):  # type: ignore[misc]
+    class OnlyNew(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.module = model
+            self.decoder = with_caches(model)
 
         def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
-            cache = DynamicCache()
-            for index in range(len(past) // 2):
-                layer = DynamicLayer()
-                layer.keys, layer.values = past[2 * index], past[2 * index + 1]
-                layer.dtype, layer.device, layer.is_initialized = past[0].dtype, past[0].device, True
-                cache.layers.append(layer)
-            done = self.module(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=True,
-            )
+            logits, *caches = self.decoder(input_ids, attention_mask, position_ids, *past)
             before = past[0].shape[2]
-            new = [part[:, :, before:] for layer in done.past_key_values.layers for part in (layer.keys, layer.values)]
-            return (done.logits, *new)
+            return (logits, *(part[:, :, before:] for part in caches))
 
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear):
@@ -111,7 +98,7 @@ def _prepared(model: Any, context: int) -> Any:
             setattr(model.get_submodule(parent), child, Convolution(module))
     model.model.rotary_emb = Table()
     model.set_attn_implementation("eager")
-    return WithCaches().eval()
+    return OnlyNew().eval()
 
 
 def _trace(decoder: Any, facts: Mapping[str, Any], length: int, path: Path, where: str) -> None:

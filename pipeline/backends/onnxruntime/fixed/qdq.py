@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Calibration
+from pipeline.backends.base import Calibration, Order
 from pipeline.backends.onnxruntime.calibration import reader
-from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
-from pipeline.backends.onnxruntime.fixed.session import StaticDecoder
+from pipeline.backends.onnxruntime.files import FACTS, PROMPT, TOKEN
+from pipeline.backends.onnxruntime.fixed.session import FixedDecoder
 from pipeline.backends.onnxruntime.fixed.weights import save_sharing_weights
 from pipeline.errors import ConfigError, ToolError, first_line
 from pipeline.files import copy_file
 from pipeline.harness.host import threads
 
 
-def quantize(export: Path, out: Path, settings: Mapping[str, Any], calibration: Calibration | None) -> None:
+def quantize(export: Path, order: Order) -> None:
     """Weights of `bits` symmetric per channel, everything else of `activation_bits`, ranges from the calibration split.
 
     `lm_head_bits` is the head's own. Ranges are taken once, on the prompt graph with a filling cache, for both graphs.
@@ -25,9 +25,10 @@ def quantize(export: Path, out: Path, settings: Mapping[str, Any], calibration: 
     import onnx
     from onnxruntime import quantization
 
+    settings, calibration, out = order.recipe.settings, order.calibration, order.out
     if calibration is None:
         raise ConfigError("method qdq needs calibration data", hint="set evaluate.calibration")
-    copy_file(export / STATIC, out / STATIC)
+    copy_file(export / FACTS, out / FACTS)
     wide = settings.get("activation_bits", 16) == 16
     activation = quantization.QuantType.QUInt16 if wide else quantization.QuantType.QUInt8
     with tempfile.TemporaryDirectory(prefix="phi-deploy-") as temporary:
@@ -86,7 +87,7 @@ def _configuration(path: Path, settings: Mapping[str, Any], activation: Any) -> 
 
 
 def _reader(export: Path, calibration: Calibration) -> Any:
-    decoder = StaticDecoder(export, threads())
+    decoder = FixedDecoder(export, threads())
 
     def feeds() -> Iterator[dict[str, Any]]:
         for window in calibration.ids:

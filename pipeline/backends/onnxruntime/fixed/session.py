@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.onnxruntime.files import PROMPT, STATIC, TOKEN
+from pipeline.backends.onnxruntime.files import FACTS, PROMPT, TOKEN
 from pipeline.errors import ArtifactError, DataError, first_line
 
 
-class StaticDecoder:
+class FixedDecoder:
     """Both graphs with one cache, which is float32 [1, kv_heads, context, head_size], filled from its end."""
 
     settings: Mapping[str, str] = {}
 
     def __init__(self, folder: Path, threads: int, device: bool = False) -> None:
-        facts = json.loads((folder / STATIC).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         self.context, self.chunk, self._window = facts["context"], facts["chunk"], facts["sliding_window"]
         self._masked = facts["masked"]
         self._cache_shape = (1, facts["kv_heads"], self.context, facts["head_size"])
@@ -42,6 +43,16 @@ class StaticDecoder:
             self.reset()
             rows.append(self.append(row))
         return np.stack(rows)
+
+    def generate(self, prompt: Sequence[int], count: int) -> tuple[list[int], float, float]:
+        """Greedy tokens, seconds to the first one, and seconds in all."""
+        self.reset()
+        begun = time.perf_counter()
+        tokens = [int(self.append(np.asarray(prompt, np.int64))[-1].argmax())]
+        first = time.perf_counter() - begun
+        while len(tokens) < count:
+            tokens.append(int(self.append(np.array(tokens[-1:]))[-1].argmax()))
+        return tokens, first, time.perf_counter() - begun
 
     def append(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits [length, vocab] of ids behind what is in the cache."""

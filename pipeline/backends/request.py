@@ -1,0 +1,60 @@
+"""What a backend's runtime is asked in a process of its own, and how it answers. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.errors import first_line
+
+Run = tuple[float, float]  # seconds to the first token, and in all
+
+
+@dataclass(frozen=True)
+class RuntimeRequest:
+    """JSON on stdin of `python -m pipeline.backends.<name>.runtime PACKAGE`, which imports that runtime alone.
+
+    task `generate`: greedy continuation of each of `prompts` (token ids) by `new_tokens` tokens;
+    answers {"tokens": [[...], ...]}.
+    task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
+    `threads` threads; answers what `speeds` gives, and may add "extra": {<metric>: [...]}, what users of that
+    runtime are used to. `device` is a target's device (pipeline.harness.host.DEVICES) to measure on, or empty
+    for the CPU.
+    """
+
+    task: str
+    prompts: Sequence[Sequence[int]]
+    new_tokens: int
+    threads: int = 0
+    warmup: int = 0
+    runs: int = 1
+    device: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "prompts": [list(map(int, prompt)) for prompt in self.prompts]}
+
+
+def serve(
+    answer: Callable[[str, RuntimeRequest], dict[str, Any]], told: Callable[[Exception], str] = first_line
+) -> int:
+    """The request on stdin, one line of JSON on stdout; an error is one line, of what `told` takes from it, and 1."""
+    try:
+        result = answer(sys.argv[1], RuntimeRequest(**json.load(sys.stdin)))
+    except Exception as error:  # the parent shows the last line
+        sys.stderr.write(f"{type(error).__name__}: {told(error)}\n")
+        return 1
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+def speeds(load_s: float, prompt_tokens: int, new_tokens: int, runs: Sequence[Run]) -> dict[str, Any]:
+    """The answer to `measure`, of wall time around each run's generation: one figure per run."""
+    return {
+        "load_s": load_s,
+        "ttft_ms": [1000 * first for first, _ in runs],
+        "prefill_tokens_per_s": [prompt_tokens / first for first, _ in runs],
+        "decode_tokens_per_s": [(new_tokens - 1) / (total - first) for first, total in runs],
+    }

@@ -1,0 +1,50 @@
+"""A transformers decoder as a function of its key-value caches: what tracers take. Imports torch when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Mask = Callable[[Any, Any, Any], Any]  # (attention_mask, position_ids, dtype of the caches) → the module's mask
+
+
+def with_caches(module: Any, mask: Mask | None = None) -> Any:
+    """A torch module: (input_ids, attention_mask, position_ids, *past) → (logits, keys and values of every layer).
+
+    `past` holds keys and values [batch, kv_heads, length, head] in turn; what comes back holds past and new ones.
+    `mask` makes the module's mask of the given one. DynamicCache starts lazily, which traces a concatenation with an
+    empty 1-D tensor: here its layers are filled beforehand.
+    """
+    import torch
+
+    class WithCaches(torch.nn.Module):  # type: ignore[misc]  # untyped base
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
+            dtype = past[0].dtype
+            done = self.module(
+                input_ids=input_ids,
+                attention_mask=mask(attention_mask, position_ids, dtype) if mask else attention_mask,
+                position_ids=position_ids,
+                past_key_values=filled(past),
+                use_cache=True,
+            )
+            parts = [part for layer in done.past_key_values.layers for part in (layer.keys, layer.values)]
+            return (done.logits, *parts)
+
+    return WithCaches().eval()
+
+
+def filled(past: Sequence[Any]) -> Any:
+    """transformers' cache that holds `past`, keys and values of each layer in turn."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    cache = DynamicCache()
+    for index in range(len(past) // 2):
+        layer = DynamicLayer()
+        layer.keys, layer.values = past[2 * index], past[2 * index + 1]
+        layer.dtype, layer.device, layer.is_initialized = past[0].dtype, past[0].device, True
+        cache.layers.append(layer)
+    return cache
