@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.errors import ArtifactError, ConfigError
     from pipeline.files import write_json
     from pipeline.harness import host
-    from pipeline.matrix.plan import LEAST_RUN
+    from pipeline.matrix.checks import LEAST_RUN
     from pipeline.matrix.schema import BenchmarkConf
     from pipeline.packaging.benchmark_file import FORMAT, package_digest, sealed
     from pipeline.packaging.manifest import verify

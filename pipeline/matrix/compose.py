@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import layout
 from pipeline.errors import ConfigError, PipelineError, suggest
+from pipeline.matrix.checks import AXES
 from pipeline.matrix.conf import conf_digest, project_root
-from pipeline.matrix.plan import AXES, SETTINGS, make_plan
+from pipeline.matrix.plan import SETTINGS, make_plan
 from pipeline.matrix.schema import Config
 from pipeline.types import JSON
 

@@ -7,7 +7,6 @@ Every entry is written out whole, since DVC's templating cannot look up; ids are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -31,23 +30,19 @@ from pipeline.entries import (
     Quantize,
     Reference,
 )
-from pipeline.errors import ConfigError, PipelineError
-from pipeline.matrix.gates import check_gates
+from pipeline.errors import ConfigError
+from pipeline.matrix.checks import AXES, checked
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
 from pipeline.model.architectures import ARCHITECTURES
-from pipeline.model.dimensions import Dimensions, dimensions
-from pipeline.model.licenses import check_license
-from pipeline.types import Family, Recipe
+from pipeline.types import Recipe
 
-AXES = ("model", "precision", "backend", "target")
 SETTINGS = (*AXES, "suite", "seed", "evaluate", "benchmark", "track")
-ID = re.compile(r"[a-z0-9-]+")
 
 
 def make_plan(config: Mapping[str, Any]) -> Plan:
     """The plan of a composed config (plain containers). Raises ConfigError that lists all that is wrong."""
-    shapes = _check(config)
+    shapes = checked(config)
     looks = {
         name: BackendLook(conf["card"]["format"], conf["card"]["colour"]) for name, conf in config["backend"].items()
     }
@@ -85,50 +80,6 @@ def grouped(reasons: Mapping[str, str]) -> list[str]:
         f"{reason} ({cells[0] if len(cells) == 1 else f'{len(cells)} combinations'})"
         for reason, cells in grouped.items()
     ]
-
-
-def _check(config: Mapping[str, Any]) -> dict[str, Dimensions]:
-    problems: list[str] = []
-    for axis in AXES:
-        if not config[axis]:
-            problems.append(f"the matrix is empty: no {axis} is selected")
-        problems += [
-            f"{axis} '{name}': a name has only a-z, 0-9 and '-'" for name in config[axis] if not ID.fullmatch(name)
-        ]
-    for name, option in config["precision"].items():
-        if option["family"] not in list(Family):
-            problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
-    evaluate = config["evaluate"]
-    problems += [f"evaluate.{key} must be at least {least}" for key, least in _LEAST.items() if evaluate[key] < least]
-    if evaluate["slow_tokens"] < evaluate["window"]:
-        problems.append("evaluate.slow_tokens is less than one evaluate.window")
-    for key in ("text", "questions", "calibration"):
-        if evaluate[key] and not Path(evaluate[key]).is_file():
-            problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
-    benchmark = config["benchmark"]
-    problems += [
-        f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least
-    ]
-    for name, target in config["target"].items():
-        problems += check_gates(name, target)
-    shapes = {}
-    for name, model in config["model"].items():
-        problems += filter(None, [check_license(name, model)])
-        try:
-            shapes[name] = dimensions(name, model)
-        except PipelineError as error:
-            problems.append(str(error))
-            continue
-        length = shapes[name].context_length
-        if length and evaluate["window"] > length:
-            problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
-    if problems:
-        raise ConfigError("; ".join(problems))
-    return shapes
-
-
-_LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
-LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
 
 
 def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> None:

@@ -1,0 +1,60 @@
+"""What can be wrong with a composed config, all of it at once, before anything is planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.matrix.gates import check_gates
+from pipeline.model.dimensions import Dimensions, dimensions
+from pipeline.model.licenses import check_license
+from pipeline.types import Family
+
+AXES = ("model", "precision", "backend", "target")
+ID = re.compile(r"[a-z0-9-]+")
+LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
+LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
+
+
+def checked(config: Mapping[str, Any]) -> dict[str, Dimensions]:
+    """The shape of every model. Raises ConfigError that lists everything wrong."""
+    problems: list[str] = []
+    for axis in AXES:
+        if not config[axis]:
+            problems.append(f"the matrix is empty: no {axis} is selected")
+        problems += [
+            f"{axis} '{name}': a name has only a-z, 0-9 and '-'" for name in config[axis] if not ID.fullmatch(name)
+        ]
+    for name, option in config["precision"].items():
+        if option["family"] not in list(Family):
+            problems.append(f"precision.{name}.family '{option['family']}' is none of {', '.join(Family)}")
+    evaluate = config["evaluate"]
+    problems += [f"evaluate.{key} must be at least {least}" for key, least in LEAST.items() if evaluate[key] < least]
+    if evaluate["slow_tokens"] < evaluate["window"]:
+        problems.append("evaluate.slow_tokens is less than one evaluate.window")
+    for key in ("text", "questions", "calibration"):
+        if evaluate[key] and not Path(evaluate[key]).is_file():
+            problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
+    benchmark = config["benchmark"]
+    problems += [
+        f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least
+    ]
+    for name, target in config["target"].items():
+        problems += check_gates(name, target)
+    shapes = {}
+    for name, model in config["model"].items():
+        problems += filter(None, [check_license(name, model)])
+        try:
+            shapes[name] = dimensions(name, model)
+        except PipelineError as error:
+            problems.append(str(error))
+            continue
+        length = shapes[name].context_length
+        if length and evaluate["window"] > length:
+            problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return shapes
