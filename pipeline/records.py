@@ -177,31 +177,28 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All figures of a cell; those called `common` are on the tokens and questions that all cells of a model have."""
+class Common:
+    """Quality on the first windows and questions that all cells of a model have: only these are compared."""
 
-    perplexity: float | None
-    kl_nats_mean: float | None
-    top1_agreement: float | None
-    perplexity_default_mode: float | None
-    kl_nats_mean_default_mode: float | None
-    top1_agreement_default_mode: float | None
-    task_accuracy: float | None
-    evaluated_tokens: int | None
     perplexity_common: float | None
     kl_nats_mean_common: float | None
     top1_agreement_common: float | None
     kl_nats_mean_default_mode_common: float | None
     task_accuracy_common: float | None
     common_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes of a package's runtime files, and bits per weight, scales included."""
+
     size_bytes: int | None
     bits_per_weight: float | None
-    load_s: float | None
-    ttft_ms_p50: float | None
-    ttft_ms_p95: float | None
-    prefill_tokens_per_s: float | None
-    decode_tokens_per_s: float | None
-    peak_rss_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Figures(Speed, Size, Common, Quality):
+    """All figures of a cell: quality, comparable quality, size, speed."""
 
     def get(self, name: str) -> float | int | None:
         """The figure called `name`."""

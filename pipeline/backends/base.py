@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ConfigError, suggest
+from pipeline.files import require_space
+from pipeline.matrix.sizes import export_size
+from pipeline.model.checkpoint import parameters, read_headers
 from pipeline.types import Checkpoint, QuantizationStats, Recipe
 
 if TYPE_CHECKING:
@@ -131,11 +135,19 @@ class Backend(ABC):
             return self.statistics(order.out)
         stream = self._method(order.recipe).stream
         if stream is None or not self.streams(form, order.recipe):
-            from pipeline.backends.staged import through_export
-
-            return through_export(self, checkpoint, form, order)
+            return self.through_export(checkpoint, form, order)
         stream(checkpoint, form, order)
         return self.statistics(order.out)
+
+    def through_export(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
+        """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere.
+
+        Raises ArtifactError where the disk has no room for it.
+        """
+        require_space(order.out, export_size(parameters(read_headers(checkpoint.weights)), form))
+        with TemporaryDirectory(dir=order.out, prefix="export-") as export:
+            self.convert(checkpoint, form, Path(export))
+            return self.quantize(Path(export), order)
 
     def _method(self, recipe: Recipe) -> Method:
         known = self.methods()

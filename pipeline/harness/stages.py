@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, suggest
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
 RECORDS = "pipeline/records.py"  # the form of what these stages leave
 _MODEL = tuple(f"pipeline/model/{name}.py" for name in ("checkpoint", "tokenizer", "loading"))
-_SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "staged", "nncf", "request"))
+_SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
 _BACKEND = ("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL)
 _CHECKPOINT = ("architectures", "checkpoint", "dimensions", "hub", "rope", "tokenizer")
 _FETCH = (*(f"pipeline/model/{name}.py" for name in _CHECKPOINT), MANIFEST)

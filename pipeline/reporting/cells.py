@@ -18,6 +18,7 @@ from pipeline.matrix.gates import judge
 from pipeline.records import (
     Benchmark,
     BenchmarkFile,
+    Common,
     Evaluation,
     Figures,
     Measured,
@@ -26,16 +27,16 @@ from pipeline.records import (
     PackageRef,
     Quality,
     Row,
+    Size,
     Speed,
 )
-from pipeline.reporting.comparable import Common, common_figures
+from pipeline.reporting.comparable import common_figures
 from pipeline.reporting.failures import first_failure
 from pipeline.strict import plain, read
 from pipeline.types import Status
 
 Result = TypeVar("Result", bound=Outcome)
-QUALITY, COMMON, SPEED = ([field.name for field in fields(kind)] for kind in (Quality, Common, Speed))
-SIZE = ("size_bytes", "bits_per_weight")
+QUALITY, COMMON, SIZE, SPEED = ([field.name for field in fields(kind)] for kind in (Quality, Common, Size, Speed))
 METRICS = tuple(field.name for field in fields(Figures))
 
 

@@ -8,24 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
-from pipeline.records import Evaluation, Row, Windows
-
-
-@dataclass(frozen=True)
-class Common:
-    """Figures on the first windows and questions that all cells of a model have."""
-
-    perplexity_common: float | None
-    kl_nats_mean_common: float | None
-    top1_agreement_common: float | None
-    kl_nats_mean_default_mode_common: float | None
-    task_accuracy_common: float | None
-    common_tokens: int | None
-
-
-METRICS = tuple(field.name for field in fields(Common))
+from pipeline.records import Common, Evaluation, Row, Windows
 
 
 def common_figures(evaluations: Sequence[Evaluation]) -> list[Common]:

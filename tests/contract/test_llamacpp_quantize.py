@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.backends.base import Calibration
+from pipeline.backends.llamacpp.files import file_types
 from pipeline.backends.llamacpp.imatrix import collect
 from pipeline.errors import ArtifactError, ConfigError
 from pipeline.matrix.recipes import parse_recipe
@@ -82,3 +83,10 @@ def test_an_unknown_type_is_refused_while_planning() -> None:
             "here",
             conf_of("llamacpp")["methods"],
         )
+
+
+def test_the_types_of_the_yaml_are_those_of_llama_cpp_and_each_has_its_rows() -> None:
+    conf = conf_of("llamacpp")
+    types = conf["methods"]["gguf"]["words"]["type"]
+    assert set(types) <= set(file_types()) and file_types()["Q4_K_M"] == 15
+    assert set(types) == set(conf["rows"])

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline import files
 from pipeline.backends.llamacpp.backend import LlamaCppBackend
-from pipeline.backends.staged import through_export
 from pipeline.errors import ArtifactError
 from pipeline.harness import disk
 from pipeline.matrix import sizes
@@ -106,5 +105,5 @@ def test_an_export_that_a_method_needs_for_a_while_is_asked_for_before_it_is_wri
     (tmp_path / "out").mkdir()
     with_free(monkeypatch, 1000, reflinks=True)
     with pytest.raises(ArtifactError, match="are free"):
-        through_export(LlamaCppBackend(), checkpoint, {"type": "F16"}, order(recipe, tmp_path / "out"))
+        LlamaCppBackend().through_export(checkpoint, {"type": "F16"}, order(recipe, tmp_path / "out"))
     assert not list((tmp_path / "out").iterdir())

@@ -43,9 +43,8 @@ class OnnxRuntimeBackend(Backend):
         return super().quantize(export, order)
 
     def copy(self, export: Path, out: Path) -> None:
-        from pipeline.backends.onnxruntime.files import copy_model, copy_side_files
+        from pipeline.backends.onnxruntime.files import copy_model
 
-        copy_side_files(export, out)
         copy_model(export, out)
 
     def statistics(self, folder: Path) -> QuantizationStats:
@@ -63,8 +62,9 @@ class OnnxRuntimeBackend(Backend):
         yield FixedDecoder(build, threads()) if is_fixed(build) else OnnxSession(build)
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
-        from pipeline.backends.onnxruntime.files import set_providers
+        from pipeline.backends.onnxruntime.files import copy_side_files, set_providers
 
+        copy_side_files(build, out)
         self.copy(build, out)
         if target.get("provider_options"):
             set_providers(out, target["provider_options"])
