@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.types import JSON, Recipe
+from pipeline.types import JSON, Family, Recipe
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Convert:
-    """A backend's input form; `without` names tools that converting does not need."""
+    """A backend's input form, and the values of config.json's fields that it computes (`honours`).
+
+    `without` names tools that converting does not need.
+    """
 
     model: str
     backend: str
     weights: str
     form: Mapping[str, Any]
+    honours: Mapping[str, tuple[Any, ...]]
     requires: Mapping[str, str]
     without: tuple[str, ...]
 
@@ -71,11 +75,12 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How much of the reference a build is held against; 0 windows or questions are all."""
+    """How much of the reference a build is held against; 0 windows or questions are all. `family` as of its recipe."""
 
     model: str
     backend: str
     weights: str
+    family: Family
     decode_tokens: int
     windows: int
     questions: int
@@ -83,7 +88,10 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Package:
-    """A build for a target: what its manifest and card say, and what is written into it (`options`)."""
+    """A build for a target: what its manifest and card say, and what is written into it (`options`).
+
+    Its quality is said of the first `windows` and `questions`, which all cells of the target have; 0 is all.
+    """
 
     model: str
     backend: str
@@ -97,6 +105,8 @@ class Package:
     source: str
     library: str
     tags: tuple[str, ...]
+    windows: int
+    questions: int
     options: Mapping[str, Any]
     run: str
 

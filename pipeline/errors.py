@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
+_TENSOR = re.compile(r"[\w.]+\.(weight|bias)\b")
 _ROOM = "free some space and run again: finished stages are kept"
 _DISK = {
     errno.ENOSPC: ("the disk is full", _ROOM),
@@ -83,6 +85,14 @@ def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its type's name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def telling_line(error: BaseException) -> str:
+    """The first line of what an exception says, and the line that names a tensor where that is another one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = next((line for line in lines if _TENSOR.search(line)), "")
+    first = first_line(error)
+    return first if not named or named == first else f"{first} … {named}"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -49,10 +49,12 @@ class Quality:
 
 @dataclass(frozen=True)
 class ReferenceFigures:
-    """transformers' own figures on the same windows and questions."""
+    """transformers' own figures on the same windows and questions; `nll` is summed per window."""
 
     perplexity: float
     task_accuracy: float | None
+    nll: tuple[float, ...]
+    answered_right: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Decode:
 
 @dataclass(frozen=True)
 class Evaluation(Outcome):
-    """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode."""
+    """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode.
+
+    `data` has the SHA-256 of each file that it was measured on.
+    """
 
     metrics: Quality
     reasons: Mapping[str, str]
@@ -88,6 +93,7 @@ class Evaluation(Outcome):
     answered_right: tuple[bool, ...]
     computed_in: Mapping[str, Mapping[str, str]]
     decode: Decode
+    data: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Common:
-    """Quality on the first windows and questions that all cells of a model have: only these are compared."""
+    """Quality on the first windows and questions that all cells of a target have: what is compared and judged."""
 
     perplexity_common: float | None
     kl_nats_mean_common: float | None
@@ -198,7 +204,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Figures(Speed, Size, Common, Quality):
-    """All figures of a cell: quality, comparable quality, size, speed."""
+    """All figures of a cell: quality on all its own windows, comparable quality, size, speed."""
 
     def get(self, name: str) -> float | int | None:
         """The figure called `name`."""

@@ -33,16 +33,32 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What was counted in a build's files.
+
+    Quantized operators; bits that store weights, scales and zero points included; how many weights they are; which
+    tensors stayed above the recipe's bits.
+    """
+
+    operators: int
+    stored_bits: int
+    weights: int
+    kept: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Order:
     """What shall be made of an export or a checkpoint, in `out`, an empty folder, and nowhere else.
 
-    `calibration` is there for the recipes that need data, and for no other.
+    `calibration` is there for the recipes that need data, and for no other. `parameters` is how many numbers the
+    checkpoint has: bits per weight are bits stored over them, also where a tied table is stored twice. 0: not known.
     """
 
     recipe: Recipe
     calibration: Calibration | None
     out: Path
     progress: Progress
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,7 @@ class Backend(ABC):
         """Pass an export on, as the build of method `none`."""
 
     @abstractmethod
-    def statistics(self, folder: Path) -> QuantizationStats:
+    def contents(self, folder: Path) -> Contents:
         """What a build holds, counted in its files."""
 
     @abstractmethod
@@ -126,18 +142,18 @@ class Backend(ABC):
             self.copy(export, order.out)
         else:
             self._method(order.recipe).quantize(export, order)
-        return self.statistics(order.out)
+        return self._statistics(order)
 
     def stream(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
         """`convert` and `quantize` in one, to the same build: how a large model goes, without an export on disk."""
         if order.recipe.method == NONE:
             self.convert(checkpoint, form, order.out)
-            return self.statistics(order.out)
+            return self._statistics(order)
         stream = self._method(order.recipe).stream
         if stream is None or not self.streams(form, order.recipe):
             return self.through_export(checkpoint, form, order)
         stream(checkpoint, form, order)
-        return self.statistics(order.out)
+        return self._statistics(order)
 
     def through_export(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
         """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere.
@@ -148,6 +164,11 @@ class Backend(ABC):
         with TemporaryDirectory(dir=order.out, prefix="export-") as export:
             self.convert(checkpoint, form, Path(export))
             return self.quantize(Path(export), order)
+
+    def _statistics(self, order: Order) -> QuantizationStats:
+        found = self.contents(order.out)
+        bits = found.stored_bits / (order.parameters or found.weights)
+        return QuantizationStats(found.operators, round(bits, 4), found.kept)
 
     def _method(self, recipe: Recipe) -> Method:
         known = self.methods()

@@ -15,16 +15,25 @@ from pipeline.errors import ConfigError, suggest
 
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
 RECORDS = "pipeline/records.py"  # the form of what these stages leave
-_MODEL = tuple(f"pipeline/model/{name}.py" for name in ("checkpoint", "tokenizer", "loading"))
+_MODEL = tuple(
+    f"pipeline/model/{name}.py"
+    for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
+)
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
 _BACKEND = ("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL)
-_CHECKPOINT = ("architectures", "checkpoint", "dimensions", "hub", "rope", "tokenizer")
-_FETCH = (*(f"pipeline/model/{name}.py" for name in _CHECKPOINT), MANIFEST)
+_FETCH = (*(f"pipeline/model/{name}.py" for name in ("dimensions", "hub", "side_files", "tensors")), *_MODEL, MANIFEST)
 _REFERENCE = (
-    *("pipeline/model/architectures.py", "pipeline/model/layer_by_layer.py"),
-    *("pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
+    *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
+    MANIFEST,
 )
-_PACKAGE = ("pipeline/packaging/card.py", "pipeline/model/licenses.py", MANIFEST, PROCESS, RECORDS)
+_PACKAGE = (
+    "pipeline/metrics/shared.py",
+    "pipeline/packaging/card.py",
+    "pipeline/model/licenses.py",
+    MANIFEST,
+    PROCESS,
+    RECORDS,
+)
 
 
 def _nothing(key: str, entry: Any) -> tuple[Path, ...]:

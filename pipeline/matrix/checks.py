@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ from pipeline.model.licenses import check_license
 from pipeline.types import Family
 
 AXES = ("model", "precision", "backend", "target")
+DATA = ("text", "questions", "calibration")
 ID = re.compile(r"[a-z0-9-]+")
 LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
 LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
+
+
+def data_of(model: str, key: str, config: Mapping[str, Any]) -> str:
+    """The file of a model's `text`, `questions` or `calibration`; empty where there shall be none."""
+    evaluate = config["evaluate"]
+    if evaluate[key] is not None:
+        return str(evaluate[key])
+    return str(config["model"][model][key] or evaluate["default"].get(key, ""))
 
 
 def checked(config: Mapping[str, Any]) -> dict[str, Dimensions]:
@@ -35,9 +45,13 @@ def checked(config: Mapping[str, Any]) -> dict[str, Dimensions]:
     problems += [f"evaluate.{key} must be at least {least}" for key, least in LEAST.items() if evaluate[key] < least]
     if evaluate["slow_tokens"] < evaluate["window"]:
         problems.append("evaluate.slow_tokens is less than one evaluate.window")
-    for key in ("text", "questions", "calibration"):
-        if evaluate[key] and not Path(evaluate[key]).is_file():
-            problems.append(f"evaluate.{key}: there is no file {evaluate[key]}")
+    for name, key in product(config["model"], DATA):
+        chosen = data_of(name, key, config)
+        if chosen and not Path(chosen).is_file():
+            problem = f"evaluate.{key} of {name}: there is no file {chosen}"
+            problems += [problem] if problem not in problems else []
+        if key == "text" and not chosen:
+            problems.append(f"evaluate.text of {name} is empty: there is nothing to evaluate on")
     benchmark = config["benchmark"]
     problems += [
         f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least

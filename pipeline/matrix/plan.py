@@ -31,7 +31,7 @@ from pipeline.entries import (
     Reference,
 )
 from pipeline.errors import ConfigError
-from pipeline.matrix.checks import AXES, checked
+from pipeline.matrix.checks import AXES, checked, data_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
 from pipeline.model.architectures import ARCHITECTURES
@@ -66,6 +66,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
             plan.excluded[cell] = reason
         else:
             _add(plan, cell, combination, config)
+    _share_windows(plan)
     if not plan.cells:
         raise ConfigError(f"every cell of the matrix is excluded ({'; '.join(grouped(plan.excluded))})")
     return plan
@@ -90,7 +91,7 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
     if form not in c.backend_conf["forms"]:
         known = ", ".join(c.backend_conf["forms"])
         raise ConfigError(f"form '{form}' is none of {known}", where=f"backend.{c.backend}")
-    if needs_calibration(recipe, c.backend_conf["methods"]) and not config["evaluate"]["calibration"]:
+    if needs_calibration(recipe, c.backend_conf["methods"]) and not data_of(c.model, "calibration", config):
         raise ConfigError(
             f"recipe '{recipe.name}' of {c.backend} needs calibration data",
             where=cell,
@@ -112,17 +113,19 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
 def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
     model, evaluate = config["model"][name], config["evaluate"]
     weights = model["path"] or layout.model(name).as_posix()
+    text, questions = (data_of(name, key, config) for key in ("text", "questions"))
     return ModelEntry(
         source=model["path"] or layout.inputs("fetch", name).as_posix(),  # a dependency that is there anyway
         weights=weights,
-        text=evaluate["text"],
-        questions=evaluate["questions"] or evaluate["text"],
+        text=text,
+        questions=questions or text,  # a dependency that is there anyway
         fetch=Fetch(**{key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}),
         reference=Reference(
             weights=weights,
             trust_remote_code=model["trust_remote_code"],
-            **{key: evaluate[key] for key in ("text", "questions", "window", "tokens", "max_questions")},
-            decode_prompts=evaluate["decode_prompts"],
+            text=text,
+            questions=questions,
+            **{key: evaluate[key] for key in ("window", "tokens", "max_questions", "decode_prompts")},
         ),
     )
 
@@ -137,6 +140,7 @@ def _export(c: Combination, form: str, weights: str) -> ExportEntry:
         backend=c.backend,
         weights=weights,
         form={**c.backend_conf["forms"][form], **({"root": root} if root else {})},
+        honours={field: tuple(values) for field, values in c.backend_conf["honours"].items()},
         requires=dict(c.backend_conf["requires"]),
         without=tuple(c.backend_conf["converts_without"]),
     )
@@ -149,7 +153,7 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
         recipe = replace(recipe, settings={**recipe.settings, "seed": config["seed"]})
     calibration, text = layout.model(c.model).as_posix(), None  # a dependency that is there anyway
     if needs_calibration(recipe, methods):
-        calibration = evaluate["calibration"]
+        calibration = data_of(c.model, "calibration", config)
         text = CalibrationText(calibration, evaluate["window"])
     elif recipe.settings.get("imatrix"):
         calibration = recipe.settings["imatrix"]
@@ -167,6 +171,7 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
             model=c.model,
             backend=c.backend,
             weights=weights,
+            family=recipe.family,
             decode_tokens=evaluate["decode_tokens"],
             windows=evaluate["slow_tokens"] // evaluate["window"] if slow else 0,
             questions=evaluate["slow_questions"] if slow else 0,
@@ -196,11 +201,27 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
             source=model["repo"] or Path(model["path"]).name,
             library=card["library"] or c.backend,
             tags=(architecture.tag if architecture else "", *card["tags"]),
+            windows=0,
+            questions=0,
             options=dict(c.target_conf["package"].get(c.backend, {})),
             run=c.target_conf["run"],
         ),
         benchmark=Benchmark(backend=c.backend, device=device, **config["benchmark"]),
     )
+
+
+def _share_windows(plan: Plan) -> None:
+    """How much all cells of one model and target are evaluated on: their figures are compared on that alone."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for key, cell in plan.cells.items():
+        groups.setdefault((cell.model, cell.package.target), []).append(key)
+    for keys in groups.values():
+        asked = [plan.builds[plan.cells[key].build].evaluate for key in keys]
+        windows = min((one.windows for one in asked if one.windows), default=0)
+        questions = min((one.questions for one in asked if one.questions), default=0)
+        for key in keys:
+            package = replace(plan.cells[key].package, windows=windows, questions=questions)
+            plan.cells[key] = replace(plan.cells[key], package=package)
 
 
 def _shown(c: Combination, recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import suggest
 from pipeline.matrix.recipes import PER_CHANNEL, parse_recipe
 from pipeline.model.architectures import ARCHITECTURES
+from pipeline.model.canonical import unhonoured
 from pipeline.model.dimensions import Dimensions
 from pipeline.types import BITS, Family, Recipe
 
@@ -65,6 +66,11 @@ def backend_knows_architecture(c: Combination) -> str | None:
     if wanted in ARCHITECTURES and not ARCHITECTURES[wanted].text:
         return f"models with images or speech come later: no backend here takes {wanted} yet"
     return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {wanted or 'an unnamed one'}"
+
+
+def backend_honours_config(c: Combination) -> str | None:
+    """A tool that computes SiLU whatever config.json says makes another model of it, in every precision alike."""
+    return unhonoured(c.dimensions.traits, c.backend_conf["honours"], c.backend)
 
 
 def backend_has_recipe(c: Combination) -> str | None:
@@ -142,6 +148,7 @@ def rows_hold_the_type(c: Combination) -> str | None:
 
 RULES: tuple[Callable[[Combination], str | None], ...] = (
     backend_knows_architecture,
+    backend_honours_config,
     backend_serves_target,
     target_takes_precision,
     backend_has_recipe,

@@ -15,6 +15,9 @@ class ModelConf:
     path: str = ""
     repo: str = ""
     revision: str = ""
+    text: str = ""  # data of its own, which evaluate.text, questions and calibration come before
+    questions: str = ""
+    calibration: str = ""
     license: str = "unknown"
     redistribute: bool = False  # make packages although the licence forbids to pass them on
     trust_remote_code: bool = False
@@ -83,6 +86,7 @@ class BackendConf:
     install: str = ""
     root: str = ""
     architectures: list[str] = field(default_factory=list)
+    honours: dict[str, list[Any]] = field(default_factory=dict)  # a field of config.json → the values it computes
     serves: dict[str, str] = field(default_factory=dict)  # target → provider family, beside what targets say themselves
     providers: dict[str, dict[str, str]] = field(default_factory=dict)
     methods: dict[str, MethodConf] = field(default_factory=dict)
@@ -114,9 +118,10 @@ class TargetConf:
 class EvaluateConf:
     """Quality: the same tokens and the same formula on every backend."""
 
-    text: str = MISSING
-    questions: str = ""
-    calibration: str = MISSING
+    text: str | None = None
+    questions: str | None = None
+    calibration: str | None = None
+    default: dict[str, str] = field(default_factory=dict)  # for models without data of their own
     window: int = 512
     tokens: int = 20480
     slow_tokens: int = 2048

@@ -6,7 +6,6 @@ choice's length in characters wins (lm-eval's `acc_norm`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.metrics.divergence import log_softmax
+from pipeline.model.texts import read_rows
+from pipeline.model.tokenizer import encode
 from pipeline.types import JSON
 
 if TYPE_CHECKING:
@@ -40,21 +41,20 @@ class Question:
         return cls(tuple(map(tuple, raw["sequences"])), tuple(raw["starts"]), tuple(raw["lengths"]), raw["answer"])
 
 
-def read_questions(path: Path, tokenizer: Tokenizer, limit: int = 0) -> list[Question]:
-    """Questions of a JSONL file with `question`, `choices` and `answer` (an index). Raises DataError."""
+def read_questions(path: Path, tokenizer: Tokenizer, limit: int = 0, longest: int = 0) -> list[Question]:
+    """Questions of a JSONL file with `question`, `choices` and `answer` (an index); `limit` 0 is all.
+
+    Raises DataError naming file and line, also for one of more tokens than `longest`, the model's context.
+    """
     questions: list[Question] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError("there is no such file", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"no UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for row, where in read_rows(path):
         if limit and len(questions) == limit:
             break
-        questions.append(_parse(line, tokenizer, f"{path}:{number}"))
+        question = _parse(row, tokenizer, where)
+        length = max(map(len, question.sequences))
+        if longest and length > longest:
+            raise DataError(f"a question of {length} tokens, the model's context is {longest}", where=where)
+        questions.append(question)
     if not questions:
         raise DataError(
             "there are no questions in it",
@@ -64,22 +64,33 @@ def read_questions(path: Path, tokenizer: Tokenizer, limit: int = 0) -> list[Que
     return questions
 
 
-def _parse(line: str, tokenizer: Tokenizer, where: str) -> Question:
-    try:
-        raw = json.loads(line)
-        prompt, choices, answer = raw["question"], raw["choices"], raw["answer"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError("no JSON object with `question`, `choices` and `answer`", where=where) from None
+def _parse(row: JSON, tokenizer: Tokenizer, where: str) -> Question:
+    lacking = [name for name in ("question", "choices", "answer") if name not in row]
+    if lacking:
+        raise DataError(f"no JSON object with `question`, `choices` and `answer`: no `{lacking[0]}`", where=where)
+    prompt, choices, answer = row["question"], row["choices"], row["answer"]
     texts = [prompt, *choices] if isinstance(choices, list) else [None]
     if not all(isinstance(text, str) and text.strip() for text in texts) or len(texts) < 3:
         raise DataError("`question` is a text, `choices` a list of two or more texts", where=where)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
         raise DataError(f"`answer` {answer!r} is no index into {len(choices)} choices", where=where)
-    start = len(tokenizer.encode(prompt, add_special_tokens=False).ids)
-    sequences = [tuple(tokenizer.encode(prompt + choice, add_special_tokens=False).ids) for choice in choices]
-    if any(len(sequence) <= start for sequence in sequences) or start == 0:
+    pairs = [_encode_pair(tokenizer, prompt, choice) for choice in choices]
+    if any(start == 0 or len(sequence) <= start for sequence, start in pairs):
         raise DataError("a choice adds no token to the question", where=where)
-    return Question(tuple(sequences), (start,) * len(choices), tuple(len(choice.strip()) for choice in choices), answer)
+    sequences, starts = zip(*pairs, strict=True)
+    return Question(sequences, starts, tuple(len(choice.strip()) for choice in choices), answer)
+
+
+def _encode_pair(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[tuple[int, ...], int]:
+    """Ids of question and choice, and where scoring starts: lm-evaluation-harness' `_encode_pair`.
+
+    Spaces that end the question belong to the choice. Where a token reaches over the boundary, it is scored.
+    """
+    stripped = prompt.rstrip()
+    whole = encode(tokenizer, prompt + choice)
+    alone = encode(tokenizer, stripped)
+    same = next((i for i, (one, other) in enumerate(zip(alone, whole, strict=False)) if one != other), None)
+    return tuple(whole), min(len(alone), len(whole)) if same is None else same
 
 
 def choice_scores(question: Question, logits: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> list[float]:

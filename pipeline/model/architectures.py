@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One of them: `spellings` are other names of it, `tag` is the hub's; a `layered` one can be run layer by layer.
 
-    One that takes more than `text` is known by name, and no backend here has it yet.
+    One that takes more than `text` is known by name, and no backend here has it yet. `defaults` are transformers'
+    (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves out and must not be guessed.
     """
 
     name: str
@@ -17,11 +20,34 @@ class Architecture:
     spellings: tuple[str, ...] = ()
     layered: bool = False
     text: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
+_PHI3 = {
+    "hidden_act": "silu",
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 32000,
+    "pad_token_id": 32000,
+}
+_PHIMOE = {
+    "hidden_act": "silu",
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "num_experts_per_tok": 2,
+    "num_local_experts": 16,
+    "attention_bias": False,
+    "lm_head_bias": False,
+}
 _ALL = (
-    Architecture("Phi3ForCausalLM", "phi3", layered=True),
-    Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",)),  # transformers 5 writes it so
+    Architecture("Phi3ForCausalLM", "phi3", layered=True, defaults=_PHI3),
+    # transformers 5 writes the other name
+    Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",), defaults=_PHIMOE),
     Architecture("Phi3VForCausalLM", "phi3_v", text=False),
     Architecture("Phi4MMForCausalLM", "phi4mm", text=False),
 )

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Mask = Callable[[Any, Any, Any], Any]  # (attention_mask, position_ids, dtype of the caches) → the module's mask
+Finish = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]  # (logits, caches, past) → result
 
 
-def with_caches(module: Any, mask: Mask | None = None) -> Any:
-    """A torch module: (input_ids, attention_mask, position_ids, *past) → (logits, keys and values of every layer).
+def with_caches(module: Any, finish: Finish, mask: Mask | None = None) -> Any:
+    """A torch module of (input_ids, attention_mask, position_ids, *past).
 
-    `past` holds keys and values [batch, kv_heads, length, head] in turn; what comes back holds past and new ones.
-    `mask` makes the module's mask of the given one. DynamicCache starts lazily, which traces a concatenation with an
-    empty 1-D tensor: here its layers are filled beforehand.
+    `past` holds keys and values [batch, kv_heads, length, head] of each layer in turn; `finish` makes the result of the
+    logits and of what the caches then hold, past and new. `mask` makes the module's mask of the given one.
+    DynamicCache starts lazily, which traces a concatenation with an empty 1-D tensor: here layers are filled before.
     """
     import torch
 
@@ -32,7 +33,7 @@ def with_caches(module: Any, mask: Mask | None = None) -> Any:
                 use_cache=True,
             )
             parts = [part for layer in done.past_key_values.layers for part in (layer.keys, layer.values)]
-            return (done.logits, *parts)
+            return finish(done.logits, parts, past)
 
     return WithCaches().eval()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-EMBEDDING = "model.embed_tokens.weight"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+TABLES = "rotary_emb.inv_freq"  # which older versions of transformers stored, and now compute
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 REFETCH = "copy or fetch the checkpoint again"
-NORMS = ("input_layernorm", "post_attention_layernorm")
-DENSE_LAYER = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj", *NORMS)
-MOE_LAYER = (*(f"self_attn.{part}_proj" for part in "qkvo"), "block_sparse_moe.gate", *NORMS)
+ADAPTER = "adapter_config.json"
+MERGE = "merge it into its base first: PeftModel.from_pretrained(…).merge_and_unload().save_pretrained(DIR)"
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -59,7 +59,12 @@ class Tensor:
 
 
 def shard_names(folder: Path) -> list[str]:
-    """The shards a checkpoint must have. Raises CheckpointError when it has none, or only pickles."""
+    """The shards a checkpoint must have: the single file before the index, as transformers takes them.
+
+    Raises CheckpointError when it has none, or only pickles.
+    """
+    if (folder / SINGLE).is_file():
+        return [SINGLE]
     index = folder / INDEX
     if index.is_file():
         try:
@@ -70,8 +75,8 @@ def shard_names(folder: Path) -> list[str]:
         if outside:
             raise CheckpointError(f"{INDEX} names a file outside the folder: {outside[0]}", where=str(folder))
         return names
-    if (folder / SINGLE).is_file():
-        return [SINGLE]
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError("it is an adapter, no model", where=str(folder), hint=MERGE)
     unsafe = sorted(path.name for pattern in UNSAFE for path in folder.glob(pattern))
     if unsafe:
         raise CheckpointError(
@@ -119,10 +124,15 @@ def _tensor(path: Path, entry: Mapping[str, Any], base: int) -> Tensor:
 
 
 def read_headers(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint folder, every shard checked."""
+    """All parameters of a checkpoint folder, every shard checked. Raises CheckpointError for duplicates."""
     tensors: dict[str, Tensor] = {}
-    for name in shard_names(folder):
-        tensors |= read_header(folder / name)
+    for shard in shard_names(folder):
+        found = read_header(folder / shard)
+        for name in found.keys() & tensors.keys():
+            raise CheckpointError(
+                f"tensor {name} is in {tensors[name].path.name} and in {shard}", where=str(folder), hint=REFETCH
+            )
+        tensors |= {name: tensor for name, tensor in found.items() if not name.endswith(TABLES)}
     return tensors
 
 
@@ -158,36 +168,31 @@ def elements(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def stored_dtype(tensors: Mapping[str, Tensor]) -> str:
-    """The dtype that holds most of the weights, as config.json names it."""
-    sizes: dict[str, int] = {}
-    for tensor in tensors.values():
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size
+    """The type that keeps every value, as config.json names it: the one of all weights, float32 where they differ."""
     names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
-    largest = max(sizes, key=lambda name: sizes[name])
-    if largest not in names:
-        raise CheckpointError(f"weights of type {largest} are not supported", hint="take the unquantized checkpoint")
-    return names[largest]
+    for name, tensor in tensors.items():
+        if tensor.dtype not in names:
+            raise CheckpointError(
+                f"{name} is of type {tensor.dtype}, which is not supported", hint="take the unquantized checkpoint"
+            )
+    kinds = {tensor.dtype for tensor in tensors.values()}
+    return names[kinds.pop()] if len(kinds) == 1 else "float64" if "F64" in kinds else "float32"
 
 
-def missing_tensors(present: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """Names a decoder of the Phi family must have, by its config, and `present` lacks."""
-    names = {EMBEDDING, "model.norm.weight"}
-    if not config.get("tie_word_embeddings"):
-        names.add("lm_head.weight")
-    experts = int(config.get("num_local_experts") or 0)
-    for layer in range(config["num_hidden_layers"]):
-        parts = MOE_LAYER if experts else DENSE_LAYER
-        names |= {f"model.layers.{layer}.{part}.weight" for part in parts}
-        names |= {
-            f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight"
-            for expert in range(experts)
-            for part in ("w1", "w2", "w3")
-        }
-    return sorted(names - set(present))
+def has_own_head(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether there is an lm_head with other bytes than the embedding's: transformers then ties nothing."""
+    if HEAD not in tensors:
+        return False
+    head, embedding = tensors[HEAD], tensors[EMBEDDING]
+    if (head.dtype, head.size) != (embedding.dtype, embedding.size):
+        return True
+    one, other = read_bytes(head), read_bytes(embedding)
+    step = 1 << 26
+    return any(bool((one[at : at + step] != other[at : at + step]).any()) for at in range(0, head.size, step))
 
 
 def read_output_matrix(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """What makes logits of hidden states: [vocab, width] (the embedding where the two are tied), and its bias."""
     tensors = read_headers(folder)
-    name = "lm_head.weight" if "lm_head.weight" in tensors else EMBEDDING
+    name = HEAD if HEAD in tensors else EMBEDDING
     return read_float32(tensors[name]), read_float32(tensors["lm_head.bias"]) if "lm_head.bias" in tensors else None

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError, ConfigError
-from pipeline.model.architectures import canonical
+from pipeline.model.architectures import ARCHITECTURES
+from pipeline.model.canonical import POSITIVE, traits, with_defaults
+from pipeline.model.checkpoint import ADAPTER, MERGE
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included."""
+    """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included.
+
+    `traits` are what backends may not honour; of a model that is not here yet, none are known.
+    """
 
     architecture: str
     hidden_size: int
     intermediate_size: int
     context_length: int
     parameters: int
+    traits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -30,8 +36,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError("there is no such folder", where=where, hint="set model.<name>.path to a checkpoint")
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
+        if (folder / ADAPTER).is_file():
+            raise CheckpointError(f"it is an adapter ({ADAPTER}), no model", where=where, hint=MERGE) from None
         raise CheckpointError("it has no config.json", where=where, hint="this is no Hugging Face checkpoint") from None
     except (ValueError, OSError) as error:
         raise CheckpointError(f"config.json is corrupt: {error}", where=where, hint="fetch the model again") from None
@@ -42,24 +50,25 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
     """Dimensions from a config.json. Raises CheckpointError that names the missing or absurd fields."""
-    architectures = config.get("architectures") or [""]
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    bad = [name for name in names if not isinstance(config.get(name), int) or config[name] < 1]
-    if bad:
-        raise CheckpointError(f"config.json lacks a positive {', '.join(bad)}", where=where)
-    hidden, inner, layers, heads, vocab = (config[name] for name in names)
-    kv_heads = config.get("num_key_value_heads") or heads
-    head = config.get("head_dim") or hidden // heads
-    attention = hidden * head * (heads + 2 * kv_heads) + heads * head * hidden
-    experts = config.get("num_local_experts") or 0
+    try:
+        whole = with_defaults(config)
+        known = ARCHITECTURES.get(whole["architectures"][0])
+        found = traits(config) if known and known.text else {}
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=where, hint=error.hint) from None
+    hidden, inner, layers, heads, vocab = (whole[name] for name in POSITIVE)
+    head = whole.get("head_dim") or hidden // heads
+    attention = hidden * head * (heads + 2 * whole["num_key_value_heads"]) + heads * head * hidden
+    experts = whole.get("num_local_experts") or 0
     per_layer = attention + 3 * hidden * inner * (experts or 1) + hidden * experts + 2 * hidden
-    embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
+    embeddings = vocab * hidden * (1 if whole.get("tie_word_embeddings") else 2)
     return Dimensions(
-        architecture=canonical(str(architectures[0])),
+        architecture=whole["architectures"][0],
         hidden_size=hidden,
         intermediate_size=inner,
-        context_length=int(config.get("max_position_embeddings") or 0),
+        context_length=int(whole.get("max_position_embeddings") or 0),
         parameters=layers * per_layer + embeddings + hidden,
+        traits=found,
     )
 
 

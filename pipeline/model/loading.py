@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, telling_line
 from pipeline.files import link_or_copy
-from pipeline.model.checkpoint import INDEX, shard_names
+from pipeline.model.checkpoint import INDEX, SINGLE, shard_names
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def joined(folder: Path, weights: Path) -> Iterator[Path]:
             if path.is_file() and path.suffix != ".safetensors":
                 link_or_copy(path, place / path.name)
         names = shard_names(weights)
-        for name in [*names, *([INDEX] if len(names) > 1 else [])]:
+        for name in [*names, *([INDEX] if names != [SINGLE] else [])]:
             if not (place / name).exists():
                 link_or_copy(weights / name, place / name)
         yield place
@@ -42,6 +42,6 @@ def load_model(folder: Path, weights: Path, dtype: str, trust_remote_code: bool 
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"transformers cannot load it: {error}", where=str(weights)) from error
+        except Exception as error:  # it raises ImportError, AssertionError, its validators' own types, and others
+            raise CheckpointError(f"transformers cannot load it: {telling_line(error)}", where=str(weights)) from error
         return model.eval()

@@ -5,14 +5,10 @@ Never transformers' rebuilt tokenizer: it may ignore the normalizer that tokeniz
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.errors import CheckpointError, DataError
+from pipeline.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,9 +32,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             "it has no tokenizer.json", where=str(folder), hint="save the tokenizer with transformers"
         )
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"tokenizer.json is corrupt: {error}", where=str(folder)) from None
+    tokenizer.no_truncation()  # a trainer's, which the file may keep
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def check_tokenizer(folder: Path, vocab_size: int) -> None:
@@ -72,41 +71,3 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of a text, without special tokens added."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
-
-
-def read_text(path: Path) -> str:
-    """A text file, or the `text` fields of a JSONL file joined by blank lines. Raises DataError."""
-    try:
-        raw = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError("there is no such file", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"no UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
-    if path.suffix != ".jsonl":
-        return raw
-    texts = []
-    for number, line in enumerate(raw.splitlines(), 1):
-        if line.strip():
-            try:
-                texts.append(json.loads(line)["text"])
-            except (ValueError, KeyError, TypeError):
-                raise DataError("no JSON object with a `text` field", where=f"{path}:{number}") from None
-    return "\n\n".join(texts)
-
-
-def windows(tokenizer: Tokenizer, path: Path, window: int, tokens: int) -> NDArray[np.int64]:
-    """Consecutive windows int64 [n, window] of a text; the incomplete last one is dropped.
-
-    Raises DataError when the text is too short for one.
-    """
-    text = read_text(path)
-    ids = encode(tokenizer, text)
-    count = min(len(ids), tokens) // window
-    if count == 0:
-        few = "evaluate.tokens" if len(ids) >= window else "the text"
-        raise DataError(
-            f"{few} is too short for one window of {window} tokens ({len(ids)} tokens in the text, {tokens} asked for)",
-            where=str(path),
-            hint="take a longer text, more evaluate.tokens or a smaller evaluate.window",
-        )
-    return np.asarray(ids[: count * window], dtype=np.int64).reshape(count, window)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import layout
-from pipeline.entries import CellEntry, Plan
+from pipeline.entries import CellEntry, Package, Plan
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.harness.outcome import read_result
 from pipeline.harness.stages import STAGES, Stage, way_of
 from pipeline.matrix.gates import judge
+from pipeline.metrics.shared import reference_on
 from pipeline.records import (
     Benchmark,
     BenchmarkFile,
@@ -26,6 +27,7 @@ from pipeline.records import (
     Packaged,
     PackageRef,
     Quality,
+    ReferenceFigures,
     Row,
     Size,
     Speed,
@@ -56,20 +58,12 @@ class Results:
 def cell_rows(plan: Plan, root: Path) -> list[Row]:
     """The rows, in the plan's order. Files of cells that are no longer planned are not looked at."""
     results = {cell: _read_results(cell, plan, root) for cell in plan.cells}
-    common: dict[str, Common] = {}
-    for model in dict.fromkeys(entry.model for entry in plan.cells.values()):
-        measured = {
-            cell: found.evaluation
-            for cell, found in results.items()
-            if plan.cells[cell].model == model and isinstance(found.evaluation, Evaluation)
-        }
-        common |= dict(zip(measured, common_figures(list(measured.values())), strict=True))
-    return [_row(cell, plan, results[cell], common.get(cell)) for cell in plan.cells]
+    return [_row(cell, plan, found) for cell, found in results.items()]
 
 
-def _row(cell: str, plan: Plan, results: Results, common: Common | None) -> Row:
+def _row(cell: str, plan: Plan, results: Results) -> Row:
     entry, package = plan.cells[cell], plan.cells[cell].package
-    figures, reasons = _figures(results, common)
+    figures, reasons = _figures(results, package)
     status, reason = _status(results)
     evaluation, packaged, speed = results.evaluation, results.packaged, results.speed
     measured = speed if isinstance(speed, Measured) else None
@@ -87,14 +81,20 @@ def _row(cell: str, plan: Plan, results: Results, common: Common | None) -> Row:
         metrics=figures,
         reasons=reasons,
         extra=measured.extra if measured else {},
-        gates=judge(figures, evaluation.reference if isinstance(evaluation, Evaluation) else None, entry.gates),
+        gates=judge(figures, _reference(evaluation, package), entry.gates),
         package=PackageRef(packaged.path, packaged.size_bytes, packaged.sha256)
         if isinstance(packaged, Packaged)
         else None,
         measured_on=measured.machine.get("cpu") if measured else None,
         noisy=bool(measured and measured.noisy),
-        settings=_settings(entry, plan),
+        settings={**_settings(entry, plan), "data": evaluation.data if isinstance(evaluation, Evaluation) else {}},
     )
+
+
+def _reference(evaluation: Evaluation | Outcome, package: Package) -> ReferenceFigures | None:
+    if not isinstance(evaluation, Evaluation):
+        return None
+    return reference_on(evaluation, package.windows, package.questions)
 
 
 def _settings(entry: CellEntry, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -172,9 +172,10 @@ def _status(results: Results) -> tuple[Status, str | None]:
     return Status.OK, None
 
 
-def _figures(results: Results, common: Common | None) -> tuple[Figures, dict[str, str]]:
+def _figures(results: Results, package: Package) -> tuple[Figures, dict[str, str]]:
     """All figures, and the reason of each that is None."""
     evaluation, packaged, speed = results.evaluation, results.packaged, results.speed
+    common = common_figures(evaluation, package) if isinstance(evaluation, Evaluation) else None
     own = _known(evaluation, QUALITY, evaluation.metrics if isinstance(evaluation, Evaluation) else None)
     size = _known(packaged, SIZE, packaged if isinstance(packaged, Packaged) else None)
     timed = _known(speed, SPEED, speed.metrics if isinstance(speed, Measured) else None)

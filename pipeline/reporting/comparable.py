@@ -1,53 +1,35 @@
-"""Figures on the tokens and questions that all cells of a model have: only these are compared.
-
-A slow backend is evaluated on fewer windows. Every evaluation keeps its sums per window, so that the others'
-figures on the same windows are added up here; nothing is computed again.
-"""
+"""Figures on the tokens and questions that all cells of a target have: only these are compared and judged."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from pipeline.records import Common, Evaluation, Row, Windows
+from pipeline.entries import Package
+from pipeline.metrics.shared import quality_on
+from pipeline.records import Common, Evaluation, Row
 
 
-def common_figures(evaluations: Sequence[Evaluation]) -> list[Common]:
-    """Of each evaluation of one model; figures that are not finite are None."""
-    windows = min((len(evaluation.windows.tokens) for evaluation in evaluations), default=0)
-    questions = min((len(evaluation.answered_right) for evaluation in evaluations), default=0)
-    return [_figures(evaluation, windows, questions) for evaluation in evaluations]
-
-
-def _figures(evaluation: Evaluation, windows: int, questions: int) -> Common:
-    sums, users = evaluation.windows, evaluation.windows_default_mode
-    tokens = sum(sums.tokens[:windows])
-    if not tokens:
-        return Common(None, None, None, None, None, None)
-    right = evaluation.answered_right[:questions]
+def common_figures(evaluation: Evaluation, package: Package) -> Common:
+    """An evaluation's on the windows and questions that its target's cells share."""
+    shared = quality_on(evaluation, package.windows, package.questions)
     return Common(
-        perplexity_common=_finite(math.exp(sum(sums.nll[:windows]) / tokens)),
-        kl_nats_mean_common=_divergence(sums, windows),
-        top1_agreement_common=_finite(sum(sums.top1[:windows]) / tokens),
-        kl_nats_mean_default_mode_common=_divergence(users, windows) if users else None,
-        task_accuracy_common=sum(right) / questions if questions else None,
-        common_tokens=tokens,
+        perplexity_common=shared.perplexity,
+        kl_nats_mean_common=shared.kl_nats_mean,
+        top1_agreement_common=shared.top1_agreement,
+        kl_nats_mean_default_mode_common=shared.kl_nats_mean_default_mode,
+        task_accuracy_common=shared.task_accuracy,
+        common_tokens=shared.evaluated_tokens,
     )
 
 
-def _divergence(sums: Windows, windows: int) -> float | None:
-    return _finite(max(0.0, sum(sums.kl[:windows]) / sum(sums.tokens[:windows])))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def note(rows: Sequence[Row]) -> str:
-    """What a reader must know where cells were evaluated on different numbers of tokens; otherwise nothing."""
-    counts = {(row.metrics.common_tokens, row.metrics.evaluated_tokens) for row in rows}
-    fewer = sorted({common for common, own in counts if common is not None and own is not None and common < own})
+    """What a reader must know where cells were evaluated on more tokens than are compared; otherwise nothing."""
+    fewer: dict[int, list[str]] = {}
+    for row in rows:
+        common, own = row.metrics.common_tokens, row.metrics.evaluated_tokens
+        if common is not None and own is not None and common < own:
+            fewer.setdefault(common, []).append(row.target)
     if not fewer:
         return ""
-    tokens = " or ".join(f"{count:,}" for count in fewer)
-    return f"Quality is compared on the {tokens} tokens that all cells of a model have; cells.json has each cell's own."
+    said = "; ".join(f"{count:,} for {', '.join(dict.fromkeys(targets))}" for count, targets in sorted(fewer.items()))
+    return f"Quality is of the tokens that all cells of a target have ({said}); cells.json has each cell's own."

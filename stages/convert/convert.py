@@ -7,9 +7,11 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Convert
+from pipeline.errors import CheckpointError
 from pipeline.files import read_json
 from pipeline.harness.disk import require_result
 from pipeline.matrix.sizes import DEFER_ABOVE, export_size
+from pipeline.model.canonical import traits, unhonoured
 from pipeline.model.checkpoint import open_checkpoint, parameters, read_headers
 from pipeline.records import Export
 from pipeline.types import Status
@@ -18,6 +20,9 @@ from pipeline.types import Status
 def convert(key: str, entry: Convert, out: Path) -> Export:
     """Write the model in the backend's form into `out`; of a large one, only that it is left to each build."""
     checkpoint = open_checkpoint(entry.model, entry.weights)
+    odd = unhonoured(traits(checkpoint.config), entry.honours, entry.backend)
+    if odd:  # of a hub model, which planning had not seen
+        raise CheckpointError(odd, where=f"model {entry.model}", hint=f"leave out {entry.backend}")
     size = export_size(parameters(read_headers(checkpoint.weights)), entry.form)
     if size > DEFER_ABOVE:
         weights = read_json(layout.model(entry.model) / layout.MANIFEST)["weights"]

@@ -13,6 +13,7 @@ from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Evaluate
+from pipeline.errors import QualityError
 from pipeline.files import read_json
 from pipeline.harness.run import progress
 from pipeline.metrics.decode import check_decode
@@ -20,10 +21,11 @@ from pipeline.metrics.divergence import WindowSums, per_window, totals
 from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.records import Evaluation, Quality, ReferenceFigures
-from pipeline.types import JSON, Status
+from pipeline.types import JSON, Family, Status
 
 PROMPT_TOKENS = 32
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
+MOST_FP32 = 1e-5  # nats; rounding is below 1e-6
 NO_QUESTIONS = "no questions are configured (evaluate.questions)"
 
 
@@ -48,6 +50,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
             report(number, steps)
         decode = check_decode(prompts, tokens, session.logits)
     del session
+    _check_exact(entry.family, totals(sums).kl_nats_mean)
     users = sums
     if twice:
         with backend.open(build, default_mode=True) as session:
@@ -66,7 +69,17 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
         answered_right=tuple(chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)),
         computed_in=computed_in,
         decode=decode,
+        data=summary["data"],
     )
+
+
+def _check_exact(family: Family, divergence: float) -> None:
+    """A build without quantization is the reference's model. Raises QualityError where it is another one."""
+    if family is Family.FP32 and divergence > MOST_FP32:
+        raise QualityError(
+            f"its fp32 build has KL {divergence:.1e} nats, far above rounding: it computes another model",
+            hint="the backend reads something in this checkpoint otherwise than transformers",
+        )
 
 
 def _quality(sums: list[WindowSums], users: list[WindowSums] | None, answered: float | None) -> Quality:
@@ -87,7 +100,13 @@ def _reference_figures(
     """The reference's perplexity and accuracy on the same windows and questions."""
     nll = np.load(source / layout.NLL)[: len(ids)]
     scores = summary["question_scores"][: len(questions)]
-    return ReferenceFigures(float(np.exp(nll.mean())), accuracy(questions, scores) if questions else None)
+    right = tuple(chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True))
+    return ReferenceFigures(
+        perplexity=float(np.exp(nll.mean())),
+        task_accuracy=accuracy(questions, scores) if questions else None,
+        nll=tuple(nll.sum(axis=1).tolist()),
+        answered_right=right,
+    )
 
 
 def _generated(entry: Evaluate, build: Path, prompts: list[list[int]]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from pipeline.errors import QualityError
 from pipeline.files import read_json, size_of, write_json, write_text
 from pipeline.harness.disk import require_copy
 from pipeline.harness.outcome import read_ok
+from pipeline.metrics.shared import quality_on
 from pipeline.model.checkpoint import open_checkpoint
 from pipeline.packaging.card import model_card
 from pipeline.packaging.manifest import SUMS, digests, sha256, sums
@@ -36,7 +37,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     manifest = {
         "status": Status.OK,
         **_described(key, entry),
-        "quality": plain(evaluation.metrics),
+        "quality": plain(quality_on(evaluation, entry.windows, entry.questions)),
         "quantization": plain(quantization),
         "run": run,
         "size_bytes": size,

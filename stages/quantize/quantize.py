@@ -14,8 +14,9 @@ from pipeline.harness.disk import require_result
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import build_size
-from pipeline.model.checkpoint import EMBEDDING, elements, open_checkpoint, parameters, read_headers
-from pipeline.model.tokenizer import load_tokenizer, windows
+from pipeline.model.checkpoint import EMBEDDING, HEAD, elements, has_own_head, open_checkpoint, parameters, read_headers
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
 from pipeline.records import Build, Export
 from pipeline.types import Checkpoint, Recipe, Status
 
@@ -26,7 +27,9 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
     """Write the build into `out`. Raises QualityError when a recipe quantized nothing."""
     recipe, export, backend = entry.recipe, layout.export(entry.export), load_backend(entry.backend)
     exported = read_ok(Export, export)
-    order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"))
+    tensors = read_headers(Path(entry.weights))
+    count = parameters(tensors) - (elements(tensors, HEAD) if HEAD in tensors and not has_own_head(tensors) else 0)
+    order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"), count)
     if exported.deferred:
         checkpoint = open_checkpoint(entry.model, entry.weights)
         require_result(layout.ARTIFACTS, _estimate(checkpoint, recipe))

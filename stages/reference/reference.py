@@ -20,7 +20,9 @@ from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
-from pipeline.model.tokenizer import load_tokenizer, windows
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.packaging.manifest import sha256
 
 LAYERED_ABOVE = 2e9  # bytes of a model in fp32
 SCRATCH = "states.tmp"
@@ -31,9 +33,12 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     source, weights = layout.model(key), Path(entry.weights)
     tokenizer = load_tokenizer(source)
     ids = windows(tokenizer, Path(entry.text), entry.window, entry.tokens)
-    questions = read_questions(Path(entry.questions), tokenizer, entry.max_questions) if entry.questions else []
+    config, questions = read_json(source / "config.json"), []
+    if entry.questions:
+        longest = config["max_position_embeddings"]
+        questions = read_questions(Path(entry.questions), tokenizer, entry.max_questions, longest)
     sequences = [*ids, *(np.asarray(choice, np.int64) for question in questions for choice in question.sequences)]
-    width, layered = read_json(source / "config.json")["hidden_size"], _is_layered(source, weights)
+    width, layered = config["hidden_size"], _is_layered(source, weights)
     scratch = 4 * width * sum(map(len, sequences)) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(ids.size, width), scratch)
 
@@ -65,6 +70,7 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         "task_accuracy": accuracy(questions, scores) if questions else None,
         "question_scores": scores,
         "decode_prompts": entry.decode_prompts,
+        "data": {path: sha256(Path(path)) for path in (entry.text, entry.questions) if path},
     }
     write_json(out / layout.SUMMARY, summary)
 

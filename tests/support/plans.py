@@ -42,10 +42,10 @@ def add_cell(plan: Plan, model: str, precision: str, backend: str, target: str, 
     recipe = Recipe(name or "default", Family(family), "rtn", "fp32", {"bits": 4})
     reference = Reference(weights, "text.txt", "", 512, 20480, 0, 4, False)
     plan.models[model] = ModelEntry(weights, weights, "text.txt", "", Fetch(weights, "", "", False), reference)
-    convert = Convert(model, backend, weights, {"provider": "cpu", "precision": "fp32"}, {"onnx": "1.23.2"}, ())
+    convert = Convert(model, backend, weights, {"provider": "cpu", "precision": "fp32"}, {}, {"onnx": "1.23.2"}, ())
     plan.exports[export] = ExportEntry(model, backend, weights, convert)
     quantize = Quantize(model, backend, export, weights, recipe, None)
-    evaluate = Evaluate(model, backend, weights, 24, 0, 0)
+    evaluate = Evaluate(model, backend, weights, Family(family), 24, 0, 0)
     plan.builds[build] = BuildEntry(model, backend, export, weights, weights, quantize, evaluate)
     package = Package(
         model=model,
@@ -60,6 +60,8 @@ def add_cell(plan: Plan, model: str, precision: str, backend: str, target: str, 
         source=model,
         library=backend,
         tags=("phi3",),
+        windows=0,
+        questions=0,
         options={},
         run="",
     )
@@ -81,12 +83,13 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         "reason": "",
         "metrics": metrics,
         "reasons": {},
-        "reference": {"perplexity": 6.0, "task_accuracy": None},
+        "reference": {"perplexity": 6.0, "task_accuracy": None, "nll": [], "answered_right": []},
         "windows": columns,
         "windows_default_mode": columns,
         "answered_right": [],
         "computed_in": {"accuracy": {}},
         "decode": {"tokens": 8, "agreement": 1.0, "worst_gap": 0.0, "prompt": [1], "continuation": [2]},
+        "data": {"text.txt": "cd" * 32},
         **changes,
     }
 

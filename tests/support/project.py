@@ -21,7 +21,7 @@ COPIED = (
     "dvc.yaml",
     ".dvcignore",
     "pyproject.toml",
-    "data/phi-tiny",
+    "data",
     "imports",
 )
 SMOKE = ("suite=smoke", "model=[local]", "model.local.path=models/tiny")

@@ -23,7 +23,7 @@ TOKENIZER = (
 
 def tiny_config(**changes: Any) -> dict[str, Any]:
     """config.json of a one-layer model with the shipped tokenizer."""
-    config = json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))
     config.update(num_hidden_layers=1, intermediate_size=256, dtype="float32")
     config.update(changes)
     return config
@@ -33,7 +33,7 @@ def tensors_of(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
     """Random weights, float32, of every tensor that a Phi-3 decoder has."""
     random = np.random.default_rng(seed)
     hidden, inner = config["hidden_size"], config["intermediate_size"]
-    head = hidden // config["num_attention_heads"]
+    head = config.get("head_dim") or hidden // config["num_attention_heads"]
     qkv = head * (config["num_attention_heads"] + 2 * config["num_key_value_heads"])
 
     def matrix(*shape: int) -> np.ndarray:

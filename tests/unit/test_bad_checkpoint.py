@@ -30,11 +30,13 @@ def cut_header(folder: Path) -> None:
 def missing_shard(folder: Path) -> None:
     index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / "model.safetensors").unlink()
 
 
 def outside_shard(folder: Path) -> None:
     index = {"weight_map": {"model.norm.weight": "../../secret.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / "model.safetensors").unlink()
 
 
 def only_pickle(folder: Path) -> None:
@@ -68,7 +70,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "architecture LlamaForCausalLM is not known to any backend",
     ),
     "a layer too many": (lambda folder: edit_config(folder, num_hidden_layers=2), "tensors are missing"),
-    "another vocabulary": (lambda folder: edit_config(folder, vocab_size=4096), "the embedding has shape"),
+    "another vocabulary": (lambda folder: edit_config(folder, vocab_size=4096), "model.embed_tokens.weight has shape"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "it has no tokenizer.json"),
     "a tokenizer that disagrees": (other_tokenizer, "tokenizer.json and tokenizer.model disagree on"),
 }

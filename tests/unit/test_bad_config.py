@@ -43,7 +43,7 @@ CASES = {
     "calibration without data": (["evaluate.calibration=''"], "recipe 'default' of openvino needs calibration data"),
     "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
-    "missing text": (["evaluate.text=gone.txt"], "evaluate.text: there is no file gone.txt"),
+    "missing text": (["evaluate.text=gone.txt"], "evaluate.text of local: there is no file gone.txt"),
     "a licence that forbids packages": (
         ["model.local.license=cc-by-nc-nd-4.0"],
         "model.local: its licence cc-by-nc-nd-4.0 forbids redistribution.*model.local.redistribute=true",

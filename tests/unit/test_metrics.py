@@ -13,7 +13,8 @@ from pipeline.errors import DataError, QualityError
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import WindowSums, log_softmax, score_window, totals
 from pipeline.metrics.questions import accuracy, choice_scores, chosen, read_questions
-from pipeline.model.tokenizer import load_tokenizer, windows
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
 from pipeline.records import Decode
 from tests.support.tiny import SHIPPED
 
@@ -102,7 +103,7 @@ def test_the_choice_with_the_best_score_per_character_wins(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no JSON object"),
+        ("{", "no valid JSON"),
         ('{"question": "a", "choices": ["b", "c"]}', "no JSON object with `question`"),
         ('{"question": "a", "choices": ["b"], "answer": 0}', "two or more"),
         ('{"question": "a", "choices": ["b", "c"], "answer": 2}', "no index into 2 choices"),

@@ -50,7 +50,7 @@ def test_every_combination_is_a_cell_or_has_a_reason(project: Project) -> None:
 def test_only_data_aware_recipes_depend_on_the_calibration_text(project: Project) -> None:
     made = plan(project, "precision=[int4,int8-static]")
     texts = {key: build["calibration"] for key, build in made["builds"].items()}
-    assert texts["local_int8-static_onnxruntime"] == "data/phi-tiny/calibration.txt"
+    assert texts["local_int8-static_onnxruntime"] == "data/english/calibration.txt"
     assert texts["local_int4_onnxruntime"] == "artifacts/models/local"
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Backend, Form, LogitsSession, Method
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
 from pipeline.files import copy_file
-from pipeline.types import Checkpoint, QuantizationStats, Recipe
+from pipeline.types import Checkpoint, Recipe
 
 
 class LlamaCppBackend(Backend):
@@ -36,10 +36,10 @@ class LlamaCppBackend(Backend):
 
         copy_file(model_file(export), out / MODEL)
 
-    def statistics(self, folder: Path) -> QuantizationStats:
-        from pipeline.backends.llamacpp.contents import statistics
+    def contents(self, folder: Path) -> Contents:
+        from pipeline.backends.llamacpp.contents import contents
 
-        return statistics(folder)
+        return contents(folder)
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

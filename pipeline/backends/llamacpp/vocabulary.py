@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError
+from pipeline.model.tokenizer import load_tokenizer
 from pipeline.types import Checkpoint
 
 # llama.cpp knows pre-tokenizers by name: which of them splits with this regular expression
 GPT_4O = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"  # Phi-4-mini
 CL100K = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+"  # Phi-4
 PRE_TOKENIZERS = {GPT_4O: "gpt-4o", CL100K: "dbrx"}
+TABLE = Path(__file__).with_name("pre_tokenizers.json")
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
 
 
@@ -23,8 +28,9 @@ def add_vocabulary(writer: Any, checkpoint: Checkpoint) -> None:
 
     folder, size = checkpoint.folder, int(checkpoint.config["vocab_size"])
     described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    if (folder / "tokenizer.model").is_file():
-        tokens, scores, kinds = _sentencepiece(folder, size)
+    if (folder / "tokenizer.model").is_file() or described["model"].get("byte_fallback"):
+        from_model = (folder / "tokenizer.model").is_file()
+        tokens, scores, kinds = _sentencepiece(folder, size) if from_model else _of_merges(described, size, folder)
         _place_added(described["added_tokens"], tokens, scores, kinds)
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
@@ -33,7 +39,7 @@ def add_vocabulary(writer: Any, checkpoint: Checkpoint) -> None:
         writer.add_token_types(kinds)
         special = gguf.SpecialVocab(folder, n_vocab=size)
     else:
-        pre = _pre_tokenizer(described, folder)
+        pre = pre_tokenizer(described, folder)
         texts, kinds = _byte_level(described, size)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)
@@ -66,6 +72,37 @@ def _sentencepiece(folder: Path, size: int) -> tuple[list[bytes], list[float], l
     return tokens, scores, kinds
 
 
+def _of_merges(described: Mapping[str, Any], size: int, folder: Path) -> tuple[list[bytes], list[float], list[int]]:
+    """The same from tokenizer.json alone, as transformers 5 saves it: SentencePiece's scores are the order of merges.
+
+    Raises CheckpointError where tokenizer.json does not say all that tokenizer.model would.
+    """
+    from gguf import TokenType
+
+    model, text = described["model"], json.dumps(described.get("normalizer")) + json.dumps(described["pre_tokenizer"])
+    prefix = '"Prepend"' in text or '"prepend_scheme": "first"' in text or '"prepend_scheme": "always"' in text
+    if model.get("type") != "BPE" or not prefix:
+        raise CheckpointError(
+            "llama.cpp needs tokenizer.model, which is not here, and tokenizer.json does not say the same",
+            where=str(folder),
+            hint="copy tokenizer.model from the model that this one was made of",
+        )
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(model["merges"]):
+        pair = merge if isinstance(merge, list) else merge.split(" ")
+        ranks.setdefault("".join(pair), rank)
+    tokens = [f"[PAD{i}]".encode() for i in range(size)]
+    scores = [UNUSED_SCORE] * size
+    kinds = [int(TokenType.UNUSED)] * size
+    for piece, i in model["vocab"].items():
+        tokens[i], scores[i] = piece.encode(), -float(ranks.get(piece, len(ranks)))
+        if piece == model.get("unk_token"):
+            kinds[i] = int(TokenType.UNKNOWN)
+        else:
+            kinds[i] = int(TokenType.BYTE if BYTE.fullmatch(piece) else TokenType.NORMAL)
+    return tokens, scores, kinds
+
+
 def _place_added(added: list[Mapping[str, Any]], tokens: list[bytes], scores: list[float], kinds: list[int]) -> None:
     from gguf import TokenType
 
@@ -91,10 +128,14 @@ def _byte_level(described: Mapping[str, Any], size: int) -> tuple[list[str], lis
     return texts, kinds
 
 
-def _pre_tokenizer(described: Mapping[str, Any], folder: Path) -> str:
-    """llama.cpp's name of the regular expression that splits text before merging."""
-    text = json.dumps(described.get("pre_tokenizer"), ensure_ascii=False)
-    unescaped = text.replace("\\\\", "\\")
+def pre_tokenizer(described: Mapping[str, Any], folder: Path) -> str:
+    """llama.cpp's name of what splits text before merging: by its own table, else by the regular expression."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    ids = load_tokenizer(folder).encode(table["text"]).ids
+    name = table["names"].get(sha256(str(ids).encode()).hexdigest())
+    if name:
+        return str(name)
+    unescaped = json.dumps(described.get("pre_tokenizer"), ensure_ascii=False).replace("\\\\", "\\")
     for pattern, name in PRE_TOKENIZERS.items():
         if pattern in unescaped:
             return name

@@ -20,6 +20,7 @@ from pipeline.backends.llamacpp.slabs import converted
 from pipeline.backends.llamacpp.vocabulary import add_vocabulary
 from pipeline.errors import CheckpointError, ConfigError, suggest
 from pipeline.model.checkpoint import Tensor, read_bytes, read_float32, read_headers
+from pipeline.model.rope import attention_factor, rope_of, rotary_size
 from pipeline.types import Checkpoint
 
 WRITABLE = ("F32", "F16", "BF16")
@@ -148,13 +149,9 @@ def _planned(checkpoint: Checkpoint, kind: str) -> Iterator[Planned]:
 
     config = checkpoint.config
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.PHI3, config["num_hidden_layers"])
-    rope = rope_parameters(config)
-    factors = {"LONG": rope.get("long_factor"), "SHORT": rope.get("short_factor")}
-    if factors["LONG"]:
-        half = _rotary(config) // 2
-        for which, values in factors.items():
-            if len(values or ()) != half:
-                raise CheckpointError(f"rope {which.lower()}_factor has {len(values or ())} values, {half} are needed")
+    rope = rope_of(config)
+    if rope["rope_type"] == "longrope":
+        for which, values in (("LONG", rope["long_factor"]), ("SHORT", rope["short_factor"])):
             tensor = gguf.TENSOR_NAMES[gguf.MODEL_TENSOR[f"ROPE_FACTORS_{which}"]] + ".weight"
             yield Planned(tensor, np.asarray(values, np.float32), "F32")
     for name, tensor in read_headers(checkpoint.weights).items():
@@ -164,26 +161,11 @@ def _planned(checkpoint: Checkpoint, kind: str) -> Iterator[Planned]:
         yield Planned(known, tensor, "F32" if len(tensor.shape) == 1 else kind)
 
 
-def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """RoPE's settings, from the spelling of transformers 5 or of the hub."""
-    found = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    found.setdefault("rope_theta", config.get("rope_theta", 10000.0))
-    found.setdefault("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))
-    length = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
-    found.setdefault("original_max_position_embeddings", length)
-    return found
-
-
-def _rotary(config: Mapping[str, Any]) -> int:
-    share = rope_parameters(config)["partial_rotary_factor"]
-    return int(share * config["hidden_size"]) // int(config["num_attention_heads"])
-
-
 def _add_parameters(writer: Any, config: Mapping[str, Any], file_type: int) -> None:
     import gguf
 
-    rope = rope_parameters(config)
-    original, longest = rope["original_max_position_embeddings"], config["max_position_embeddings"]
+    rope, longest = rope_of(config), config["max_position_embeddings"]
+    original = rope.get("original_max_position_embeddings") or longest
     writer.add_context_length(longest)
     writer.add_rope_scaling_orig_ctx_len(original)
     writer.add_embedding_length(config["hidden_size"])
@@ -192,11 +174,14 @@ def _add_parameters(writer: Any, config: Mapping[str, Any], file_type: int) -> N
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config.get("num_key_value_heads") or config["num_attention_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_dimension_count(_rotary(config))
+    writer.add_rope_dimension_count(rotary_size(config))
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_file_type(file_type)
     writer.add_sliding_window(config.get("sliding_window") or 0)
-    if rope.get("long_factor"):
-        scale = longest / original  # LongRoPE's attention factor (Ding et al. 2024)
-        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0)
+    if rope["rope_type"] == "longrope":
+        writer.add_rope_scaling_attn_factors(attention_factor(rope, longest))
+    head = config.get("head_dim")
+    if head and head != config["hidden_size"] // config["num_attention_heads"]:
+        writer.add_key_length(head)
+        writer.add_value_length(head)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Backend, Form, LogitsSession, Method
-from pipeline.types import Checkpoint, QuantizationStats
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
+from pipeline.types import Checkpoint
 
 
 class MlxBackend(Backend):
@@ -33,10 +33,10 @@ class MlxBackend(Backend):
         copy_model(export, out)
         copy_side_files(export, out)
 
-    def statistics(self, folder: Path) -> QuantizationStats:
-        from pipeline.backends.mlx.contents import statistics
+    def contents(self, folder: Path) -> Contents:
+        from pipeline.backends.mlx.contents import contents
 
-        return statistics(folder)
+        return contents(folder)
 
     def why_no_default_mode(self) -> str:
         if platform.machine() == "arm64" and platform.system() == "Darwin":

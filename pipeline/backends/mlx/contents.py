@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
+from pipeline.backends.base import Contents
 from pipeline.backends.mlx.files import quantization_of
 from pipeline.model.checkpoint import read_headers
-from pipeline.types import QuantizationStats
 
 PLACES = {"model.embed_tokens": "embedding", "lm_head": "lm_head"}
 FLOATS = {"F32": 32, "F16": 16, "BF16": 16}
 
 
-def statistics(folder: Path) -> QuantizationStats:
+def contents(folder: Path) -> Contents:
     """Quantized matrices, bits per weight (scales and biases included), and the bits of embedding and lm_head."""
     tensors, settings = read_headers(folder), quantization_of(folder)
     stored = weights = quantized = 0
@@ -30,7 +30,7 @@ def statistics(folder: Path) -> QuantizationStats:
         if layer in PLACES:
             kept[PLACES[layer]] = bits
     kept.setdefault("lm_head", kept.get("embedding", 0))  # tied
-    return QuantizationStats(quantized, round(stored / weights, 4), dict(sorted(kept.items())))
+    return Contents(quantized, stored, weights, dict(sorted(kept.items())))
 
 
 def _bits(settings: dict[str, object], layer: str) -> int:

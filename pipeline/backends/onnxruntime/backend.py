@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Backend, Form, LogitsSession, Method, Order
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order
 from pipeline.types import Checkpoint, QuantizationStats
 
 
@@ -47,10 +47,10 @@ class OnnxRuntimeBackend(Backend):
 
         copy_model(export, out)
 
-    def statistics(self, folder: Path) -> QuantizationStats:
-        from pipeline.backends.onnxruntime.contents import statistics
+    def contents(self, folder: Path) -> Contents:
+        from pipeline.backends.onnxruntime.contents import contents
 
-        return statistics(folder)
+        return contents(folder)
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

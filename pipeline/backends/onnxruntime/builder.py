@@ -14,18 +14,22 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+PATCHED = ("save_model", "make_packed_matmul_float_class", "get_genai_commit", "make_mscale_su")
 Save = Callable[[Any], None]  # takes the onnx_ir model
 
 
-def build(source: str, out: str, form: Mapping[str, Any], save: Save | None) -> None:
-    """Run the builder on a checkpoint folder, offline; `save` takes the place of its own saving."""
+def build(source: str, out: str, form: Mapping[str, Any], save: Save | None, scale: float) -> None:
+    """Run the builder on a checkpoint folder, offline; `save` takes the place of its own saving.
+
+    `scale` is LongRoPE's attention factor, which the builder would compute from the context lengths alone.
+    """
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-            with tempfile.TemporaryDirectory(prefix="phi-deploy-") as cache, _patched(save):
+            with tempfile.TemporaryDirectory(prefix="phi-deploy-") as cache, _patched(save, scale):
                 place = (None, source, out, form["precision"], form["provider"], cache)
                 options = parse_extra_options(*place, ["hf_token=false"])
                 create_model(*place, **options)
@@ -34,7 +38,7 @@ def build(source: str, out: str, form: Mapping[str, Any], save: Save | None) -> 
 
 
 @contextlib.contextmanager
-def _patched(save: Save | None) -> Iterator[None]:
+def _patched(save: Save | None, scale: float) -> Iterator[None]:
     """The builder with another way to save, without git, and without the copies it makes of query, key and value.
 
     It stamps the head of the git repository it is installed in, if any, into the graph: our own, where the environment
@@ -45,7 +49,7 @@ def _patched(save: Save | None) -> Iterator[None]:
 
     base: Any = next(kind for kind in builder.Phi3MiniModel.__mro__ if kind.__name__ == "Model")
     own_pack = base.make_packed_matmul_float_class
-    own = {name: base.__dict__[name] for name in ("save_model", "make_packed_matmul_float_class", "get_genai_commit")}
+    own = {name: base.__dict__[name] for name in PATCHED}
 
     def pack(self: Any, q: Any, k: Any, v: Any, **more: Any) -> Any:
         whole = _adjacent([q.weight, k.weight, v.weight])
@@ -53,6 +57,7 @@ def _patched(save: Save | None) -> Iterator[None]:
 
     base.make_packed_matmul_float_class = pack
     base.get_genai_commit = classmethod(lambda cls: None)
+    base.make_mscale_su = lambda self, factor: scale
     if save is not None:
         base.save_model = _saving(base, save)
     try:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.backends.base import Contents
 from pipeline.backends.onnxruntime.files import MODEL, PROMPT, is_fixed
-from pipeline.types import QuantizationStats
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -16,7 +16,7 @@ CACHES = ("cos_cache", "sin_cache", "rotary_emb")  # tables, not weights
 PACKED_AT = {"MatMulNBits": 1, "DequantizeLinear": 0, "MatMulInteger": 1, "GatherBlockQuantized": 0}
 
 
-def statistics(folder: Path) -> QuantizationStats:
+def contents(folder: Path) -> Contents:
     """Quantized operators, bits per weight, and the bits that embedding and lm_head got.
 
     Bits per weight is the storage of all weights with their scales and zero points over the number of weights;
@@ -39,7 +39,7 @@ def statistics(folder: Path) -> QuantizationStats:
     kept = {
         place: _bits(graph, words) for place, words in (("embedding", ("embed_tokens",)), ("lm_head", ("lm_head",)))
     }
-    return QuantizationStats(len(operators), round(stored / weights, 4), kept)
+    return Contents(len(operators), stored, weights, kept)
 
 
 def matmuls(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value, bool]]:

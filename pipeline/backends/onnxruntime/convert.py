@@ -8,8 +8,9 @@ from pathlib import Path
 from pipeline.backends.base import Form
 from pipeline.backends.onnxruntime.builder import Save, build
 from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_side_files
-from pipeline.errors import PipelineError, ToolError, first_line
+from pipeline.errors import PipelineError, ToolError, telling_line
 from pipeline.model.loading import joined
+from pipeline.model.rope import attention_factor, rope_of
 from pipeline.types import Checkpoint
 
 
@@ -20,14 +21,16 @@ def convert(checkpoint: Checkpoint, form: Form, out: Path, save: Save | None = N
     for. Provider options are cleared, so that every form runs on the CPU provider; the canonical tokenizer takes
     the place of the one that the builder saved again.
     """
+    config = checkpoint.config
+    scale = attention_factor(rope_of(config), config["max_position_embeddings"])
     with joined(checkpoint.folder, checkpoint.weights) as folder:
         try:
-            build(str(folder), str(out), form, save)
+            build(str(folder), str(out), form, save, scale)
         except PipelineError:
             raise
         except Exception as error:  # the builder raises whatever its libraries raise
             raise ToolError(
-                f"the model builder failed: {type(error).__name__}: {first_line(error)}",
+                f"the model builder failed: {type(error).__name__}: {telling_line(error)}",
                 where=f"onnxruntime {checkpoint.model}",
                 hint="PHI_DEPLOY_LOG=DEBUG shows all that it said",
             ) from error

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Backend, Form, LogitsSession, Method
-from pipeline.types import Checkpoint, QuantizationStats
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
+from pipeline.types import Checkpoint
 
 
 class OpenVinoBackend(Backend):
@@ -30,10 +30,10 @@ class OpenVinoBackend(Backend):
 
         copy_files(export, out, (MODEL, WEIGHTS, *SIDE_FILES))
 
-    def statistics(self, folder: Path) -> QuantizationStats:
-        from pipeline.backends.openvino.contents import statistics
+    def contents(self, folder: Path) -> Contents:
+        from pipeline.backends.openvino.contents import contents
 
-        return statistics(folder)
+        return contents(folder)
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

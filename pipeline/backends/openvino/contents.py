@@ -8,8 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pipeline.backends.base import Contents
 from pipeline.backends.openvino.files import read_model
-from pipeline.types import QuantizationStats
 
 INDEXES = ("i64", "i32", "u64", "u32", "boolean", "string", "i16", "u16")  # shapes, axes, token ids: no weights
 ROTARY = "rotary_emb"
@@ -29,7 +29,7 @@ class Stored:
         return prod(self.node.get_output_shape(0))
 
 
-def statistics(folder: Path) -> QuantizationStats:
+def contents(folder: Path) -> Contents:
     """Quantized operators, bits per weight, and the bits that embedding and lm_head got.
 
     Bits per weight is the storage of all weights with their scales and zero points over the number of weights;
@@ -53,7 +53,7 @@ def statistics(folder: Path) -> QuantizationStats:
             kept["embedding"] = bits
     weights = sum(s.count for s in stored if s.role == "weight")
     storage = sum(s.count * s.bits for s in stored)
-    return QuantizationStats(operators, round(storage / weights, 4), dict(sorted(kept.items())))
+    return Contents(operators, storage, weights, dict(sorted(kept.items())))
 
 
 def _constants(model: Any) -> Iterator[Stored]:

@@ -58,16 +58,7 @@ def _traceable(module: Any) -> Any:
         lowest = torch.tensor(torch.finfo(torch.float32).min)
         return torch.where(seen, torch.tensor(0.0), lowest).to(dtype)
 
-    class Wide(torch.nn.Module):  # type: ignore[misc]  # untyped base
-        def __init__(self) -> None:
-            super().__init__()
-            self.decoder = with_caches(module, mask)
-
-        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
-            logits, *caches = self.decoder(input_ids, attention_mask, position_ids, *past)
-            return (logits.float(), *caches)
-
-    return Wide().eval()
+    return with_caches(module, lambda logits, caches, past: (logits.float(), *caches), mask)
 
 
 def _name(model: Any, caches: list[str], kv_heads: int, head: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,9 @@ def _prepared(model: Any, context: int) -> Any:
         def forward(self, x: Any, position_ids: Any) -> Any:
             return self.cos[position_ids], self.sin[position_ids]
 
-    class OnlyNew(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.decoder = with_caches(model)
-
-        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
-            logits, *caches = self.decoder(input_ids, attention_mask, position_ids, *past)
-            before = past[0].shape[2]
-            return (logits, *(part[:, :, before:] for part in caches))
+    def only_new(logits: Any, caches: Sequence[Any], past: Sequence[Any]) -> tuple[Any, ...]:
+        before = past[0].shape[2]
+        return (logits, *(part[:, :, before:] for part in caches))
 
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear):
@@ -98,7 +92,7 @@ def _prepared(model: Any, context: int) -> Any:
             setattr(model.get_submodule(parent), child, Convolution(module))
     model.model.rotary_emb = Table()
     model.set_attn_implementation("eager")
-    return OnlyNew().eval()
+    return with_caches(model, only_new)
 
 
 def _trace(decoder: Any, facts: Mapping[str, Any], length: int, path: Path, where: str) -> None:

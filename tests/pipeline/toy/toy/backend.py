@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.base import Backend, Form, LogitsSession, Method, Order
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order
 from pipeline.files import copy_file
-from pipeline.types import Checkpoint, QuantizationStats
+from pipeline.types import Checkpoint
 
 MODEL, CONFIG = "weights.npz", "config.json"
 
@@ -51,13 +51,13 @@ class ToyBackend(Backend):
         for name in (MODEL, CONFIG):
             copy_file(export / name, out / name)
 
-    def statistics(self, folder: Path) -> QuantizationStats:
+    def contents(self, folder: Path) -> Contents:
         import numpy as np
 
         held = np.load(folder / MODEL)
         weights = sum(array.size for name, array in held.items() if not name.endswith(":scale"))
         packed = sum(name.endswith(":int8") for name in held)
-        return QuantizationStats(packed, round(8 * sum(array.nbytes for array in held.values()) / weights, 4), {})
+        return Contents(packed, 8 * sum(array.nbytes for array in held.values()), weights, {})
 
     @contextmanager
     def open(self, build: Path, default_mode: bool = False) -> Iterator[LogitsSession]:

@@ -1,0 +1,272 @@
+"""Odd checkpoint folders, as people have them: what was done to a plain one, and what is right.
+
+The page docs/checkpoints.md is made from this table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from tests.support.tiny import write_checkpoint
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+HALF = 16  # rotated pairs of a head of the tiny model
+
+
+@dataclass(frozen=True)
+class Odd:
+    """`refused` are the words by which it is, `planning` or in fetch; none where it is read, as transformers does."""
+
+    what: str
+    make: Callable[[Path], None]
+    refused: str = ""
+    planning: bool = False
+
+    @property
+    def right(self) -> str:
+        if not self.refused:
+            return "read as transformers reads it"
+        return f"refused {'while planning' if self.planning else 'by fetch'}: “{self.refused}”"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found.update(changes)
+    path.write_text(json.dumps({k: v for k, v in found.items() if v != "absent"}, ensure_ascii=False), encoding="utf-8")
+
+
+def config(**changes: Any) -> Callable[[Path], None]:
+    """config.json with other fields; `absent` takes one out."""
+    return lambda folder: edit(folder / "config.json", **changes)
+
+
+def shape(**changes: Any) -> Callable[[Path], None]:
+    """A checkpoint whose weights are of these fields as well."""
+
+    def make(folder: Path) -> None:
+        write_checkpoint(folder, **changes)
+
+    return make
+
+
+def weights(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        change(tensors)
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+    return make
+
+
+def shards(folder: Path, single: bool = False, twice: bool = False) -> None:
+    """Two shards with an index; the single file of other values stays beside them, or a tensor is in both."""
+    tensors = load_file(folder / WEIGHTS)
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    if twice:
+        parts["model-00002-of-00002.safetensors"] = [*names[1::2], names[0]]
+    for file, held in parts.items():
+        save_file(
+            {name: tensors[name] * (2 if single else 1) for name in held}, folder / file, metadata={"format": "pt"}
+        )
+    index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+    if not single:
+        (folder / WEIGHTS).unlink()
+
+
+def mixed(folder: Path) -> None:
+    """A bf16 body with norms and head in fp32."""
+    from safetensors.torch import load_file as load
+    from safetensors.torch import save_file as save
+
+    tensors = load(folder / WEIGHTS)
+    kept = {k: v if "norm" in k or "lm_head" in k else v.bfloat16() for k, v in tensors.items()}
+    save(kept, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def adapter(folder: Path, alone: bool = False) -> None:
+    said = {"peft_type": "LORA", "base_model_name_or_path": "base", "r": 8, "target_modules": ["o_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
+    if alone:
+        (folder / WEIGHTS).unlink()
+        (folder / "config.json").unlink()
+
+
+def marked(*names: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        for name in names:
+            path = folder / name
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    return make
+
+
+def truncating(folder: Path) -> None:
+    cut = {"direction": "Right", "max_length": 20, "strategy": "LongestFirst", "stride": 0}
+    edit(folder / "tokenizer.json", truncation=cut)
+
+
+def long(**more: Any) -> dict[str, Any]:
+    short = [1 + 0.05 * i for i in range(HALF)]
+    return {"type": "longrope", "short_factor": short, "long_factor": [2 + 0.3 * i for i in range(HALF)], **more}
+
+
+LONG = {"original_max_position_embeddings": 1024}
+ODD = {
+    "plain": Odd("nothing", lambda folder: None),
+    "single file beside shards": Odd("a single file beside shards of other values", lambda f: shards(f, single=True)),
+    "shards": Odd("two shards and their index", shards),
+    "index of one": Odd(
+        "an index whose one shard is called otherwise",
+        lambda f: (
+            (f / WEIGHTS).rename(f / "weights.safetensors"),
+            (f / INDEX).write_text(
+                json.dumps(
+                    {
+                        "metadata": {},
+                        "weight_map": dict.fromkeys(load_file(f / "weights.safetensors"), "weights.safetensors"),
+                    }
+                )
+            ),
+        )[0],
+    ),
+    "duplicate": Odd("a tensor in two shards", lambda f: shards(f, twice=True), "is in model-00001-of-"),
+    "inv_freq": Odd(
+        "rotary frequencies stored as tensors",
+        weights(lambda t: t.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(16, np.float32)})),
+    ),
+    "unknown tensor": Odd(
+        "a tensor that a Phi-3 has not",
+        weights(lambda t: t.update({"model.layers.0.extra.weight": np.ones(4, np.float32)})),
+        "not of this architecture, the first is model.layers.0.extra.weight",
+    ),
+    "lora inside": Odd(
+        "an adapter's tensors among the weights",
+        weights(lambda t: t.update({"model.layers.0.self_attn.o_proj.lora_A.weight": np.ones((8, 256), np.float32)})),
+        "it holds an adapter's tensors",
+    ),
+    "gptq": Odd(
+        "packed weights",
+        weights(lambda t: t.update({"model.layers.0.mlp.down_proj.qweight": np.ones((8, 8), np.int32)})),
+        "its weights are quantized",
+    ),
+    "stale quantization_config": Odd(
+        "plain weights, quantization_config left in config.json",
+        config(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "quantization_config (bitsandbytes)",
+    ),
+    "adapter beside": Odd("adapter_config.json beside the base", adapter, "adapter_config.json lies beside"),
+    "adapter alone": Odd(
+        "an adapter without a base", lambda f: adapter(f, alone=True), "it is an adapter (adapter_config.json)", True
+    ),
+    "tied with its own head": Odd("tied in config.json, with another head", config(tie_word_embeddings=True)),
+    "tied": Odd("tied, without lm_head", shape(tie_word_embeddings=True)),
+    "head twice": Odd(
+        "tied, with the same table again as lm_head",
+        lambda f: (
+            config(tie_word_embeddings=True)(f),
+            weights(lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"]}))(f),
+        )[0],
+    ),
+    "no head": Odd(
+        "not tied, without lm_head",
+        weights(lambda t: t.__delitem__("lm_head.weight")),
+        "the first is lm_head.weight",
+    ),
+    "wrong shape": Odd(
+        "a matrix of another shape",
+        weights(lambda t: t.update({"model.layers.0.mlp.down_proj.weight": np.ones((256, 255), np.float32)})),
+        "model.layers.0.mlp.down_proj.weight has shape [256, 255], config.json says [256, 256]",
+    ),
+    "mixed types": Odd("a bf16 body, norms and head in fp32", mixed),
+    "attention_factor": Odd(
+        "LongRoPE with an attention_factor", shape(rope_scaling=long(attention_factor=1.3), **LONG)
+    ),
+    "factor": Odd("LongRoPE with a factor of its own", shape(rope_scaling=long(factor=32.0), **LONG)),
+    "su": Odd("LongRoPE under its older name", shape(rope_scaling={**long(**LONG), "type": "su"}, **LONG)),
+    "rope_parameters": Odd(
+        "RoPE as transformers 5 writes it",
+        shape(rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, rope_theta="absent"),
+    ),
+    "partial rotary": Odd("a share of each head is rotated", shape(partial_rotary_factor=0.75)),
+    "theta twice": Odd(
+        "rope_theta said twice, differently",
+        config(rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, rope_theta=10000.0),
+        "RoPE's rope_theta is 5000.0, config.json's rope_theta is 10000.0",
+        True,
+    ),
+    "unknown rope key": Odd(
+        "a RoPE key that nobody knows",
+        config(rope_scaling=long(beta_wobble=2.0), **LONG),
+        "has a key that is not known here: 'beta_wobble'",
+        True,
+    ),
+    **{
+        kind: Odd(
+            f"RoPE of type {kind}",
+            config(rope_scaling={"rope_type": kind, "factor": 4.0}),
+            f"RoPE of type '{kind}' is not in transformers' Phi models",
+            True,
+        )
+        for kind in ("linear", "dynamic", "proportional")
+    },
+    "llama3": Odd(
+        "RoPE of type llama3",
+        config(rope_scaling={"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64}),
+        "RoPE of type 'llama3' is not in transformers' Phi models",
+        True,
+    ),
+    "head_dim": Odd("heads of another size than hidden_size / heads", shape(head_dim=48)),
+    "gelu": Odd("hidden_act gelu", config(hidden_act="gelu")),
+    "missing fields": Odd(
+        "no rms_norm_eps, no max_position_embeddings, no hidden_act",
+        config(**dict.fromkeys(("rms_norm_eps", "max_position_embeddings", "hidden_act"), "absent")),
+    ),
+    "marks": Odd("byte-order marks", marked("config.json", "tokenizer.json", "tokenizer_config.json")),
+    "truncation": Odd("a trainer's truncation in tokenizer.json", truncating),
+    "no tokenizer_config": Odd("no tokenizer_config.json", lambda f: (f / "tokenizer_config.json").unlink()),
+    "no tokenizer.model": Odd("no tokenizer.model", lambda f: (f / "tokenizer.model").unlink()),
+    "no generation_config": Odd(
+        "no generation_config.json",
+        lambda f: (
+            config(eos_token_id=[2037, 2044, 2047])(f),
+            (f / "generation_config.json").unlink(missing_ok=True),
+        )[0],
+    ),
+    "template list": Odd(
+        "chat_template as a list of named ones",
+        lambda f: (
+            (f / "chat_template.jinja").unlink(missing_ok=True),
+            edit(
+                f / "tokenizer_config.json",
+                chat_template=[
+                    {"name": "default", "template": "{{ messages[0]['content'] }}"},
+                    {"name": "tool_use", "template": "{{ tools }}"},
+                ],
+            ),
+        )[0],
+    ),
+}
+
+
+def write_odd(name: str, folder: Path) -> Path:
+    write_checkpoint(folder)
+    ODD[name].make(folder)
+    found = folder / "config.json"
+    if found.is_file() and b'"absent"' in found.read_bytes():
+        edit(found)
+    return folder
+
+
+def table() -> str:
+    """The page's table."""
+    lines = "".join(f"| {odd.what} | {odd.right} |\n" for odd in ODD.values())
+    return f"| a folder with | is |\n| --- | --- |\n{lines}"
