@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from pipeline.errors import explain, suggest
 
@@ -20,6 +22,9 @@ COMMANDS = {
     "import-benchmark": "attach a speed that another device measured",
     "verify": "hold a package against its manifest",
 }
+
+ANYWHERE = ("benchmark", "verify")  # on a device there is nothing but the package
+MARK = Path("conf/config.yaml")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     own = argparse.ArgumentParser(prog=f"python -m pipeline {words[0]}", description=COMMANDS[words[0]])
     command.configure(own)
     arguments = own.parse_args(words[1:])
+    if words[0] not in ANYWHERE:
+        _enter_project(arguments)
     try:
         return int(command.run(arguments))
     except BrokenPipeError:
@@ -48,6 +55,18 @@ def main(argv: list[str] | None = None) -> int:
         if expected is None:
             raise
         return _fail(*expected)
+
+
+def _enter_project(arguments: argparse.Namespace) -> None:
+    """Run in the project's root, from wherever in it; paths that were given stay what they are."""
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / MARK).is_file()), here)
+    for name, value in vars(arguments).items():
+        if isinstance(value, Path):
+            setattr(arguments, name, here / value)
+        elif isinstance(value, list) and value and isinstance(value[0], Path):
+            setattr(arguments, name, [here / path for path in value])
+    os.chdir(root)
 
 
 def _fail(text: str, code: int) -> int:

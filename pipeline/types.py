@@ -26,11 +26,12 @@ class Family(StrEnum):
 
 
 class Status(StrEnum):
-    """How a stage or a cell ended. A skip has a reason and is no failure."""
+    """How a stage or a cell ended. A skip has a reason and is no failure; what did not run here is neither."""
 
     OK = "ok"
     SKIPPED = "skipped"
     FAILED = "failed"
+    NOT_RUN = "not run"
 
 
 BITS = {  # per weight, scales included

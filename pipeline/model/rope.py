@@ -63,7 +63,11 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
         found["original_max_position_embeddings"] = outside
     for key in ("rope_theta", "partial_rotary_factor", "factor", "attention_factor", "short_mscale", "long_mscale"):
         if key in found and (isinstance(found[key], bool) or not isinstance(found[key], (int, float))):
-            raise CheckpointError(f"RoPE's {key} is {found[key]!r}, not a number")
+            raise CheckpointError(f"RoPE's {key} is {found[key]!r:.40}, not a number")
+        if key in found and not 0 < found[key] < math.inf:
+            raise CheckpointError(f"RoPE's {key} is {found[key]!r:.40}, which is not positive")
+    if found["partial_rotary_factor"] > 1:
+        raise CheckpointError(f"RoPE's partial_rotary_factor is {found['partial_rotary_factor']}, which is more than 1")
     if kind == "longrope":
         _check_factors(found, config)
     first = {"rope_theta": found.pop("rope_theta"), "rope_type": kind}
@@ -131,8 +135,11 @@ def _check_factors(rope: Mapping[str, Any], config: Mapping[str, Any]) -> None:
             raise CheckpointError(f"RoPE of type 'longrope' lacks {key}, a list of {half} numbers")
         if len(values) != half:
             raise CheckpointError(f"RoPE's {key} has {len(values)} values, {half} are needed")
-    if not isinstance(rope.get("original_max_position_embeddings"), int):
-        raise CheckpointError("RoPE of type 'longrope' lacks original_max_position_embeddings, a whole number")
+    original = rope.get("original_max_position_embeddings")
+    if not isinstance(original, int) or original < 2:
+        raise CheckpointError(
+            "RoPE of type 'longrope' lacks original_max_position_embeddings, a whole number from 2 up"
+        )
 
 
 def _known() -> str:

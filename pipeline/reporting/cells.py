@@ -134,14 +134,14 @@ def _read_results(cell: str, plan: Plan, root: Path) -> Results:
 
 
 def _after(earlier: Outcome, found: Result | Outcome) -> Result | Outcome:
-    return Outcome(Status.FAILED, earlier.reason) if earlier.status is Status.FAILED else found
+    return Outcome(earlier.status, earlier.reason) if earlier.status in (Status.FAILED, Status.NOT_RUN) else found
 
 
 def _read(stage: Stage, key: str, kind: type[Result], root: Path) -> Result | Outcome:
     """A stage's result, with a reason where one is due."""
     name, path = f"{stage.name}@{key}", root / stage.outs(key)[-1]
     if not path.is_file():
-        return Outcome(Status.FAILED, f"not run yet: {name}; run: dvc repro")
+        return Outcome(Status.NOT_RUN, f"not run here: {name}; run: dvc repro, or dvc pull")
     try:
         found = read_result(kind, path)
     except ArtifactError as error:
@@ -163,9 +163,10 @@ def _imported(cell: str, packaged: Packaged | Outcome, root: Path) -> Measured |
 
 def _status(results: Results) -> tuple[Status, str | None]:
     """A cell is ok when it was evaluated and packaged; a device that is not here costs it only the speed."""
-    for found in results.outcomes:
-        if found.status is Status.FAILED:
-            return found.status, found.reason
+    for status in (Status.FAILED, Status.NOT_RUN):
+        for found in results.outcomes:
+            if found.status is status:
+                return found.status, found.reason
     for found in (results.evaluation, results.packaged):
         if found.status is Status.SKIPPED:
             return found.status, found.reason

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
 from pipeline.records import PackageRef, Row, Verdict
+from pipeline.reporting.figures import divergence
 from pipeline.types import Status
 
 # figure → whether less of it is better
 OBJECTIVES = {"kl_nats_mean_common": True, "size_bytes": True, "decode_tokens_per_s": False}
+
+
+UNTIMED = "quality and size alone: speed was not measured here"
+BUSY = "quality and size alone: speed was measured on a busy machine"
+SIDE_BY_SIDE: tuple[tuple[str, Callable[[float], str], str, str], ...] = (
+    ("kl_nats_mean_common", divergence, "KL ", ""),
+    ("size_bytes", lambda value: f"{value / 1e6:,.1f}", "", " MB"),
+    ("decode_tokens_per_s", lambda value: f"{value:,.0f}", "", " tokens/s"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +46,25 @@ class Choice:
 
 
 def recommend(rows: Sequence[Row], target: str) -> Choice:
-    """Of the target's cells that pass every gate, the fastest; the smallest, where speed was not measured for all."""
+    """Of the target's cells that pass every gate, the fastest; the smallest, where speed is not known of all.
+
+    A speed that was measured while other programs kept the machine busy is not known.
+    """
     cells = [row for row in rows if row.target == target]
     usable = [row for row in cells if row.status is Status.OK and row.metrics.kl_nats_mean_common is not None]
     passing = [row for row in usable if passes(row.gates)]
     timed = bool(passing) and all(row.metrics.decode_tokens_per_s is not None for row in passing)
-    chosen = min(passing, key=lambda row: _rank(row, timed), default=None)
+    noisy = timed and any(row.noisy for row in passing)
+    chosen = min(passing, key=lambda row: _rank(row, timed and not noisy), default=None)
+    front = pareto(usable)
     return Choice(
         target=target,
         choice=chosen.id if chosen else None,
         package=chosen.package if chosen else None,
-        rests_on="quality, size and speed" if timed else "quality and size alone: speed was not measured here",
+        rests_on=BUSY if noisy else "quality, size and speed" if timed else UNTIMED,
         gates=chosen.gates if chosen else (),
-        front=tuple(row.id for row in pareto(usable)),
-        lost={row.id: _why_lost(row, chosen, timed) for row in cells if row is not chosen},
+        front=tuple(row.id for row in front),
+        lost={row.id: _why_lost(row, chosen, front) for row in cells if row is not chosen},
         closest=None if chosen else _closest(usable),
     )
 
@@ -88,20 +103,28 @@ def _number(row: Row, name: str) -> float:
     return float("inf") if value is None else float(value)
 
 
-def _why_lost(row: Row, chosen: Row | None, timed: bool) -> str:
+def _why_lost(row: Row, chosen: Row | None, front: Sequence[Row]) -> str:
+    """Why it is not shipped: what it misses, what beats it, or what it would give and cost against the chosen one."""
     if row.status is not Status.OK:
         return f"{row.status}: {row.reason}"
     if not passes(row.gates):
         return f"misses {', '.join(missed(row.gates))}"
     if chosen is None or row.metrics.kl_nats_mean_common is None:
         return "its quality was not measured"
-    if timed:
-        own, best = (_number(one, "decode_tokens_per_s") for one in (row, chosen))
-        return f"slower: {own:,.0f} against {best:,.0f} tokens/s"
-    own, best = (_number(one, "size_bytes") for one in (row, chosen))
-    if own == best:
-        return "as large, and no better in quality"
-    return f"larger: {own / 1e6:,.1f} against {best / 1e6:,.1f} MB"
+    beater = next((other for other in front if _beats(other, row)), None)
+    if beater is not None:
+        return f"{beater.id} is as good or better in everything"
+    return against(row, chosen)
+
+
+def against(row: Row, chosen: Row) -> str:
+    """`KL 1.3e-3 against 4.2e-2; 3.5 against 5.0 MB`: a cell's beside the chosen one's, where both have them."""
+    parts = []
+    for name, write, before, behind in SIDE_BY_SIDE:
+        own, best = row.metrics.get(name), chosen.metrics.get(name)
+        if own is not None and best is not None:
+            parts.append(f"{before}{write(own)} against {write(best)}{behind}")
+    return "; ".join(parts)
 
 
 def _closest(rows: Sequence[Row]) -> Closest | None:

@@ -97,7 +97,7 @@ class Trouble:
 def troubles(rows: Sequence[Row]) -> list[Trouble]:
     """Of the rows that are not ok or miss a gate; a shared reason comes once."""
     shared: dict[tuple[str, str], list[str]] = {}
-    for kind in (Status.FAILED, Status.SKIPPED):
+    for kind in (Status.FAILED, Status.SKIPPED, Status.NOT_RUN):
         for row in rows:
             if row.status is kind:
                 shared.setdefault((str(kind), one_line(row.reason)), []).append(row.id)

@@ -13,7 +13,7 @@ from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, one_line, status, tally, troubles
 from pipeline.types import Status
 
-SECTIONS = {"failed": "Failed", "skipped": "Skipped", "gate": "Gates missed"}
+SECTIONS = {"failed": "Failed", "skipped": "Skipped", "not run": "Not run here", "gate": "Gates missed"}
 MEANING = """\
 KL is the mean divergence of a cell's next-token distribution from transformers in fp32, in nats per token:
 0 is identical. Perplexity (ppl), top-1 (how often both put the same token first) and accuracy (acc) use the

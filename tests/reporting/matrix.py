@@ -57,6 +57,12 @@ class Matrix:
     def gate(self, cell: str, **gates: float) -> None:
         self.plan.cells[cell] = replace(self.plan.cells[cell], gates=gates)
 
+    def share(self, cell: str, windows: int, questions: int) -> None:
+        """As planning does where another cell of the target is evaluated on no more."""
+        entry = self.plan.cells[cell]
+        package = replace(entry.package, windows=windows, questions=questions)
+        self.plan.cells[cell] = replace(entry, package=package)
+
     def run(self, cell: str, **changes: Any) -> None:
         """All stages of a cell end well; `changes` replace metrics."""
         precision = self.plan.cells[cell].package.precision

@@ -16,17 +16,17 @@ from tests.support.project import Project
 METRICS = Figures(
     **{
         **dict.fromkeys(field.name for field in fields(Figures)),
-        "perplexity": 2.2,
-        "kl_nats_mean": 0.05,
-        "top1_agreement": 0.95,
-        "task_accuracy": 0.9,
+        "perplexity_common": 2.2,
+        "kl_nats_mean_common": 0.05,
+        "top1_agreement_common": 0.95,
+        "task_accuracy_common": 0.9,
         "decode_tokens_per_s": 100.0,
         "ttft_ms_p50": 20.0,
         "size_bytes": 5_000_000,
         "peak_rss_bytes": 90_000_000,
     }
 )
-REFERENCE = ReferenceFigures(2.0, 1.0)
+REFERENCE = ReferenceFigures(2.0, 1.0, (), ())
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,26 @@ def test_the_smallest_of_those_that_pass_is_chosen_where_speed_is_unknown() -> N
     cells = [cell("big", 1e-6, 9e6), cell("small", 0.05, 3e6), cell("bad", 0.2, 2e6)]
     choice = recommend(cells, "phone")
     assert choice.choice == "small" and "speed was not measured" in choice.rests_on
-    assert choice.lost == {"big": "larger: 9.0 against 3.0 MB", "bad": "misses max_kl_nats 0.2 > 0.1"}
+    assert choice.lost == {"big": "KL 1.0e-6 against 5.0e-2; 9.0 against 3.0 MB", "bad": "misses max_kl_nats 0.2 > 0.1"}
 
 
 def test_the_fastest_is_chosen_where_speed_is_known() -> None:
     cells = [cell("slow", 1e-6, 3e6, 50), cell("fast", 0.05, 4e6, 200), cell("bad", 0.2, 2e6, 900)]
     choice = recommend(cells, "phone")
     assert choice.choice == "fast" and choice.rests_on == "quality, size and speed"
-    assert choice.lost["slow"] == "slower: 50 against 200 tokens/s"
+    assert choice.lost["slow"] == "KL 1.0e-6 against 5.0e-2; 3.0 against 4.0 MB; 50 against 200 tokens/s"
+
+
+def test_a_speed_of_a_busy_machine_decides_nothing() -> None:
+    cells = [cell("small", 1e-3, 3e6, 50, noisy=True), cell("fast", 0.05, 4e6, 200)]
+    choice = recommend(cells, "phone")
+    assert choice.choice == "small" and "busy machine" in choice.rests_on
+    assert choice.lost == {"fast": "KL 5.0e-2 against 1.0e-3; 4.0 against 3.0 MB; 200 against 50 tokens/s"}
+
+
+def test_a_cell_that_is_beaten_in_everything_says_by_what() -> None:
+    choice = recommend([cell("good", 1e-3, 3e6, 50), cell("worse", 0.05, 4e6, 40)], "phone")
+    assert choice.lost == {"worse": "good is as good or better in everything"}
 
 
 def test_a_budget_that_nothing_meets_names_the_closest() -> None:
