@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ class RuntimeRequest:
     `threads` threads; answers what `speeds` gives, and may add "extra": {<metric>: [...]}, what users of that
     runtime are used to. `device` is a target's device (pipeline.harness.host.DEVICES) to measure on, or empty
     for the CPU.
+    task `tokenize`: the package's own tokenizer on `texts`, `prompts` (ids to write) and `chats`; answers
+    {"ids": [[...], ...], "texts": [...], "chats": [...], "stops": [...], "exact": bool}: ids that end an answer, and
+    whether there may be no others; {} where the package has no tokenizer of its own.
     """
 
     task: str
@@ -32,6 +35,8 @@ class RuntimeRequest:
     warmup: int = 0
     runs: int = 1
     device: str = ""
+    texts: Sequence[str] = ()
+    chats: Sequence[Sequence[Mapping[str, str]]] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "prompts": [list(map(int, prompt)) for prompt in self.prompts]}

@@ -27,7 +27,9 @@ _REFERENCE = (
     MANIFEST,
 )
 _PACKAGE = (
+    "pipeline/backends/reading.py",
     "pipeline/metrics/shared.py",
+    "pipeline/model/side_files.py",
     "pipeline/packaging/card.py",
     "pipeline/model/licenses.py",
     MANIFEST,

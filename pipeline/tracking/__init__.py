@@ -4,7 +4,8 @@ A *sweep* is what `reports/cells.json` says: the cells of one suite. It is a par
 below the parent under which it was first seen. A run's key is its fingerprint, a digest of what went
 in and what came out: an unchanged cell is never logged again, a changed one is a new run beside the
 old, so that they can be compared. A changed sweep is a new parent; its tags `cell.<id>` name the
-run of every cell, the unchanged ones included.
+run of every cell, the unchanged ones included. Gates and winners, which may change without any figure,
+are said of runs that stay.
 
 What was delivered stands in receipts in the main project (`.tracking/`), also when DVC runs the stage
 in another folder (`dvc exp run --temp`, `--queue`). With all receipts there, MLflow is not even
@@ -48,6 +49,7 @@ def track(root: Path, uri: str | None) -> TrackOutcome:
     receipts = Receipts.read(main, store.shown, sweep.experiment)
     if receipts and store.forgot(receipts.runs()):
         receipts.clear()
+    receipts.drop(store.lost(receipts.runs()))
     if not sweep.missing(receipts):
         log.info("track: nothing new")
         return TrackOutcome(store.shown, sweep.experiment)
@@ -72,7 +74,8 @@ def track(root: Path, uri: str | None) -> TrackOutcome:
         log.warning("track: warning: MLflow at %s is away (%s); the next run delivers %s", store.shown, away, rest)
     elif logged:
         cells = len(outcome.delivered)
-        what = _cells(cells) if cells else f"a new selection of {_cells(len(sweep.cells))}"
+        new = f"a new selection of {_cells(len(sweep.cells))}"
+        what = _cells(cells) if cells else new if sweep.fingerprint in logged else "gates and winners"
         log.info("track: %s delivered to %s (experiment %s)", what, store.shown, sweep.experiment)
     else:
         log.info("track: nothing new")

@@ -80,6 +80,10 @@ class _Delivery:
             self._finish_parent(parent, {cell.name: receipts[cell.fingerprint] for cell in sweep.cells})
             yield sweep.fingerprint
         receipts.add(sweep.fingerprint, parent.info.run_id)
+        if receipts.verdict != sweep.verdict:
+            self._judge(parent.info.run_id, {cell.name: receipts[cell.fingerprint] for cell in sweep.cells})
+            receipts.judged(sweep.verdict)
+            yield sweep.verdict
         self._give_up_leftovers()
 
     def _cell(self, cell: CellRun, run: Any | None, parent: str) -> Any:
@@ -103,9 +107,27 @@ class _Delivery:
         self._log(run, metrics=self.sweep.counts(), params={"suite": self.sweep.suite}, tags=tags)
         for path in self.sweep.files:
             self.client.log_artifact(run.info.run_id, str(path))
-        for winner in self.sweep.winners:
-            self._register(winner, runs[winner.cell])
         self.client.set_terminated(run.info.run_id)
+
+    def _judge(self, parent: str, runs: Mapping[str, str]) -> None:
+        """Say how the gates judge every cell, and which are the winners: of runs that may be there for long."""
+        for cell in self.sweep.cells:
+            for name, text in cell.verdict.items():
+                self.client.set_tag(runs[cell.name], name, text)
+        if self.sweep.note:
+            self.client.set_tag(parent, "mlflow.note.content", self.sweep.note)
+        for winner in self.sweep.winners:
+            if winner.cell:
+                self._register(winner, runs[winner.cell])
+            else:
+                self._withdraw(winner)
+
+    def _withdraw(self, winner: Winner) -> None:
+        """Nothing passes any more: the alias must not go on naming what once did."""
+        from mlflow.exceptions import MlflowException
+
+        with contextlib.suppress(MlflowException):  # no such model, or no such alias
+            self.client.delete_registered_model_alias(winner.name, winner.target)
 
     def _register(self, winner: Winner, run: str) -> None:
         """A version of the model for the winner's run, found again by its run, and the target as its alias.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import layout
 from pipeline.files import write_json
+
+VERDICT = "verdict"
 
 
 @dataclass
@@ -26,6 +28,21 @@ class Receipts:
         path = root / layout.RECEIPTS / f"{name}.json"
         return cls(path, _load(path))
 
+    @property
+    def verdict(self) -> str:
+        """The digest of gates and winners that was delivered last."""
+        return self.known.get(VERDICT, "")
+
+    def judged(self, verdict: str) -> None:
+        self.add(VERDICT, verdict)
+
+    def drop(self, runs: Collection[str]) -> None:
+        """Forget runs that the store lost, or that a person deleted there: they are delivered again."""
+        kept = {fingerprint: run for fingerprint, run in self.known.items() if run not in runs}
+        if kept != self.known:
+            self.known = kept
+            write_json(self.path, self.known)
+
     def reload(self) -> None:
         """Read again: another process may have delivered meanwhile."""
         self.known = _load(self.path)
@@ -40,7 +57,7 @@ class Receipts:
         self.known = {}
 
     def runs(self) -> set[str]:
-        return set(self.known.values())
+        return {run for fingerprint, run in self.known.items() if fingerprint != VERDICT}
 
     def __contains__(self, fingerprint: object) -> bool:
         return fingerprint in self.known

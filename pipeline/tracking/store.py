@@ -86,6 +86,17 @@ class Store:
                 (self.artifacts, location),
             )
 
+    def lost(self, runs: Collection[str]) -> set[str]:
+        """Those of `runs` that a SQLite store no longer has, or that a person deleted there. Cheap: no MLflow."""
+        if self.database is None or not self.database.is_file():
+            return set()
+        try:
+            with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+                active = connection.execute("select run_uuid from runs where lifecycle_stage = 'active'")
+                return set(runs) - {run for (run,) in active}
+        except sqlite3.DatabaseError:
+            return set()  # MLflow says better what is wrong with it
+
     def forgot(self, runs: Collection[str]) -> bool:
         """Whether a SQLite store is gone, or another one than the one that got `runs`. Cheap: no MLflow."""
         if self.database is None:

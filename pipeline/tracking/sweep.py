@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.records import Row
 from pipeline.reporting.choice import recommend
 from pipeline.reporting.tables import read_cells
 from pipeline.strict import plain
+from pipeline.tracking.receipts import Receipts
 from pipeline.tracking.store import clean
 from pipeline.types import JSON, Status
 
@@ -28,7 +29,10 @@ LONGEST_TAG = 5000  # characters, the limit of older servers
 
 @dataclass(frozen=True)
 class CellRun:
-    """A cell as a run. `package` is the folder to upload, None where there is none or it is too large."""
+    """A cell as a run. `package` is the folder to upload, None where there is none or it is too large.
+
+    `verdict` are tags of how its gates judge it: they may change under a run that stays.
+    """
 
     name: str
     fingerprint: str
@@ -36,13 +40,17 @@ class CellRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    verdict: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     package: Path | None = None
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The cell to ship to a target: a version of the registered model `name`, with the target as its alias."""
+    """The cell to ship to a target: a version of the registered model `name`, with the target as its alias.
+
+    Without a cell, nothing passes its gates: the target's alias goes.
+    """
 
     name: str
     target: str
@@ -52,7 +60,10 @@ class Winner:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All cells of a suite. The fingerprint is a digest of the cells' own, in whatever order."""
+    """All cells of a suite. The fingerprint is a digest of the cells' own, in whatever order.
+
+    The `verdict`, a digest of gates and winners, changes without any cell being measured anew.
+    """
 
     suite: str
     experiment: str
@@ -61,14 +72,19 @@ class Sweep:
     note: str
     winners: tuple[Winner, ...] = ()
     fingerprint: str = field(init=False)
+    verdict: str = field(init=False)
 
     def __post_init__(self) -> None:
-        won = sorted((winner.name, winner.target, winner.cell) for winner in self.winners)
-        own = [self.suite, sorted((cell.name, cell.fingerprint) for cell in self.cells), *([won] if won else [])]
+        own = [self.suite, sorted((cell.name, cell.fingerprint) for cell in self.cells)]
         object.__setattr__(self, "fingerprint", _digest(own))
+        judged = [sorted(cell.verdict.items()) for cell in self.cells]
+        won = sorted((winner.name, winner.target, winner.cell) for winner in self.winners)
+        object.__setattr__(self, "verdict", _digest([self.fingerprint, judged, won]))
 
-    def missing(self, known: Container[str]) -> bool:
-        return self.fingerprint not in known or any(cell.fingerprint not in known for cell in self.cells)
+    def missing(self, receipts: Receipts) -> bool:
+        """Whether a run, or what is said of the runs, is not delivered yet."""
+        runs = any(cell.fingerprint not in receipts for cell in self.cells)
+        return runs or self.fingerprint not in receipts or receipts.verdict != self.verdict
 
     def counts(self) -> dict[str, float]:
         """How many cells ended how, for example {"cells_ok": 4}."""
@@ -101,6 +117,7 @@ def _winners(rows: list[Row], experiment: str) -> Iterator[Winner]:
     for model, target in dict.fromkeys((row.model, row.target) for row in rows if row.gates):
         choice = recommend([row for row in rows if row.model == model], target)
         if not choice.choice or not choice.package:
+            yield Winner(f"{experiment}.{model}", target, "", {})
             continue
         tags = {
             "package_sha256": choice.package.sha256,
@@ -118,7 +135,7 @@ def _cell(row: Row, suite: str, largest: float, root: Path) -> CellRun:
     small = bool(row.package and row.package.size_bytes <= largest)
     settings = _params(row, suite)
     went_in = {
-        "record": plain(row),
+        "record": {name: held for name, held in plain(row).items() if name != "gates"},
         "params": settings,
         "artifacts": {path.name: sha256(path) for path in files},
         "package": small,
@@ -130,6 +147,7 @@ def _cell(row: Row, suite: str, largest: float, root: Path) -> CellRun:
         params=settings,
         metrics={name: float(value) for name, value in plain(row.metrics).items() if value is not None},
         tags=_tags(row, suite),
+        verdict={"gates": clean(json.dumps(plain(row.gates)))[:LONGEST_TAG]} if row.gates else {},
         files=tuple(files),
         package=folder if folder and small and folder.is_dir() else None,
     )
@@ -157,7 +175,6 @@ def _tags(row: Row, suite: str) -> dict[str, str]:
         "package_sha256": row.package.sha256 if row.package else None,
         "package_size_bytes": row.package.size_bytes if row.package else None,
         "noisy": row.noisy or None,
-        "gates": json.dumps(plain(row.gates)) if row.gates else None,
         "not_measured": json.dumps(row.reasons, ensure_ascii=False) if row.reasons else None,
     }
     return {name: clean(_text(value))[:LONGEST_TAG] for name, value in tags.items() if value is not None}

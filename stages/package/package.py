@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline import layout
 from pipeline.backends.process import ask_runtime
+from pipeline.backends.reading import check_reading
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Package
@@ -46,6 +47,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     read = {name: file for name, file in runtime_files.items() if name not in backend.unread}
     if not _same_bytes(read, digests(build)):
         _generate(entry.backend, out, evaluation.decode, key)
+    check_reading(entry.backend, out, layout.model(entry.model), key)
     record = Packaged(
         Status.OK,
         "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,9 +15,10 @@ import pytest
 
 from pipeline.backends.base import Backend, Calibration
 from pipeline.backends.process import ask_runtime
+from pipeline.backends.reading import check_reading
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, QualityError
 from pipeline.harness.run import setup
 from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.metrics.decode import check_decode
@@ -95,6 +98,7 @@ class BackendContract:
     """The promises. `name` is the backend's; `kl_bound` the largest mean KL of a family on random weights."""
 
     name: str
+    tokenizes = True  # whether its packages have a tokenizer of their own
     kl_bound = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-3, "int8": 2e-2, "int4": 0.2}
 
     @pytest.fixture(scope="class")
@@ -180,6 +184,28 @@ class BackendContract:
         answers = [ask_runtime(self.name, folder, request).value for folder in (build, out)]
         assert answers[0] == answers[1] and len(answers[1]["tokens"][0]) == 8
 
+    def test_a_package_reads_and_stops_as_its_checkpoint_and_one_that_does_not_is_refused(
+        self, workshop: Workshop, tmp_path: Path
+    ) -> None:
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        package, model = tmp_path / "package", tmp_path / "model"
+        package.mkdir()
+        workshop.backend.package(build, workshop.checkpoint, {}, package)
+        shutil.copytree(workshop.checkpoint.folder, model)
+        check_reading(self.name, package, model, "cell")
+        if not self.tokenizes:
+            return
+        template = model / "chat_template.jinja"
+        whole = template.read_text(encoding="utf-8")
+        template.write_text(whole.replace("<|user|>", "<|human|>"), encoding="utf-8")
+        with pytest.raises(QualityError, match="cell: the package's chat template renders"):
+            check_reading(self.name, package, model, "cell")
+        template.write_text(whole, encoding="utf-8")
+        stops = {"eos_token_id": [2037, 2044, 7], "bos_token_id": 1}
+        (model / "generation_config.json").write_text(json.dumps(stops), encoding="utf-8")
+        with pytest.raises(QualityError, match=r"cell: the package stops at .*, the checkpoint at \[7, 2037, 2044\]"):
+            check_reading(self.name, package, model, "cell")
+
     def test_its_runtime_measures(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))
         request = RuntimeRequest("measure", [list(range(3, 35))], 6, threads=1, warmup=1, runs=3)
@@ -189,8 +215,6 @@ class BackendContract:
             assert len(answer.value[name]) == 3 and min(answer.value[name]) > 0
 
     def test_a_package_that_is_cut_is_one_clear_line(self, workshop: Workshop, tmp_path: Path) -> None:
-        import shutil
-
         build, _ = workshop.build(workshop.recipe("int4", "default"))
         cut = tmp_path / "cut"
         shutil.copytree(build, cut)

@@ -57,7 +57,26 @@ def test_the_winner_of_a_target_is_registered_and_moves_with_the_gates(results: 
     assert aliases(uri) == {"cpu": FP32}
     gate(results, largest_kl=0.1)
     track(results.root, None)
-    assert len(client.search_model_versions("name = 'phi-deploy.phi-tiny'")) >= 2
+    assert aliases(uri) == {"cpu": INT4}, "the verdict came back, and with it the alias"
+    assert len(client.search_model_versions("name = 'phi-deploy.phi-tiny'")) == 2
+    assert results.names() == ["default", *CELLS], "a changed gate logs no run again"
+    tags = dict(results.query(f"select key, value from tags join runs using (run_uuid) where name = '{INT4}'"))
+    assert json.loads(tags["gates"])[0]["bound"] == 0.1
+    gate(results, largest_kl=-1)
+    track(results.root, None)
+    assert aliases(uri) == {}
+
+
+def test_a_run_that_a_person_deleted_is_delivered_again(results: Results) -> None:
+    from mlflow import MlflowClient
+
+    gate(results, largest_kl=0.1)
+    track(results.root, None)
+    assert track(results.root, None).delivered == ()
+    run = results.query(f"select run_uuid from runs where name = '{INT4}'")[0][0]
+    MlflowClient(tracking_uri=f"sqlite:///{results.root / 'mlflow.db'}").delete_run(run)
+    assert track(results.root, None).delivered == (INT4,)
+    assert track(results.root, None).delivered == ()
 
 
 def test_nothing_is_registered_where_nothing_passes_or_no_target_has_gates(results: Results) -> None:

@@ -47,7 +47,36 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     return tokens, first, time.perf_counter() - begun
 
 
+def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """llama.cpp's vocabulary, and the file's chat template; it ends at tokens of some names whatever a file says."""
+    from llama_cpp import Llama, llama_cpp
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    model = Llama(str(next(Path(package).glob("*.gguf"))), vocab_only=True, verbose=False)
+    vocabulary = llama_cpp.llama_model_get_vocab(model.model)
+    size = llama_cpp.llama_vocab_n_tokens(vocabulary)
+
+    def piece(token: int) -> str:
+        return str(model.detokenize([token], special=True).decode(errors="replace")) if token >= 0 else ""
+
+    chats = []
+    if request.chats:
+        template = model.metadata["tokenizer.chat_template"]
+        ends = {"eos_token": piece(model.token_eos()), "bos_token": piece(model.token_bos())}
+        formatter = Jinja2ChatFormatter(template, **ends)
+        chats = [formatter(messages=list(chat)).prompt for chat in request.chats]
+    return {
+        "ids": [model.tokenize(text.encode(), add_bos=False, special=True) for text in request.texts],
+        "texts": [model.detokenize(list(ids), special=True).decode(errors="replace") for ids in request.prompts],
+        "chats": chats,
+        "stops": [token for token in range(size) if llama_cpp.llama_vocab_is_eog(vocabulary, token)],
+        "exact": False,
+    }
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    if request.task == "tokenize":
+        return tokenized(package, request)
     count, prompts = request.new_tokens, request.prompts
     length = max(map(len, prompts)) + count
     if request.task == "generate":

@@ -19,6 +19,17 @@ CL100K = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+"  # Phi-4
 PRE_TOKENIZERS = {GPT_4O: "gpt-4o", CL100K: "dbrx"}
 TABLE = Path(__file__).with_name("pre_tokenizers.json")
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+# what llama.cpp takes for ends by their text (llama-vocab.cpp)
+ENDS = (
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<EOT>",
+)
 UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
 
 
@@ -47,6 +58,22 @@ def add_vocabulary(writer: Any, checkpoint: Checkpoint) -> None:
         writer.add_token_types(kinds)
         special = gguf.SpecialVocab(folder, load_merges=True)
     special.add_to_gguf(writer)
+    _add_stops(writer, folder, described["added_tokens"])
+
+
+def _add_stops(writer: Any, folder: Path, added: list[Mapping[str, Any]]) -> None:
+    """The end tokens beside the first, as far as llama.cpp does not find them by name: the format has two places more.
+
+    Raises CheckpointError for one that has none.
+    """
+    texts = {int(token["id"]): token["content"] for token in added}
+    path = folder / "generation_config.json"
+    ends = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    others = [stop for stop in (ends[1:] if isinstance(ends, list) else []) if texts.get(stop) not in ENDS]
+    for stop, add in zip(others, (writer.add_eot_token_id, writer.add_eom_token_id), strict=False):
+        add(stop)
+    if len(others) > 2:
+        raise CheckpointError(f"a GGUF file has no place for the end token {others[2]}", where=str(folder))
 
 
 def _sentencepiece(folder: Path, size: int) -> tuple[list[bytes], list[float], list[int]]:

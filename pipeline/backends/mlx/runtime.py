@@ -23,8 +23,26 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     return tokens, first, time.perf_counter() - begun
 
 
+def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """mlx-lm's tokenizer, with the end tokens that its generation stops at."""
+    from mlx_lm.utils import load_config, load_tokenizer
+
+    config = load_config(Path(package))
+    tokenizer = load_tokenizer(Path(package), eos_token_ids=config.get("eos_token_id"))
+    options = {"tokenize": False, "add_generation_prompt": True}
+    return {
+        "ids": [tokenizer.encode(text, add_special_tokens=False) for text in request.texts],
+        "texts": [tokenizer.decode(list(ids)) for ids in request.prompts],
+        "chats": [tokenizer.apply_chat_template(list(chat), **options) for chat in request.chats],
+        "stops": sorted(tokenizer.eos_token_ids),
+        "exact": True,
+    }
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """MLX takes no number of threads."""
+    if request.task == "tokenize":
+        return tokenized(package, request)
     import mlx.core as mx
     from mlx_lm.utils import load_model
 

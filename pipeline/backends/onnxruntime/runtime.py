@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.onnxruntime.files import is_fixed
+from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
 from pipeline.backends.request import RuntimeRequest, serve, speeds
 
 
@@ -60,7 +60,30 @@ def load(package: str, threads: int, device: str) -> Any:
     return FixedDecoder(Path(package), threads, bool(device))
 
 
+def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """GenAI's tokenizer; graphs of fixed shapes have none."""
+    if is_fixed(Path(package)):
+        return {}
+    import onnxruntime_genai as genai
+
+    config = genai.Config(package)
+    config.clear_providers()
+    tokenizer = genai.Tokenizer(genai.Model(config))
+    said = json.loads((Path(package) / CONFIG).read_text(encoding="utf-8"))["model"]["eos_token_id"]
+    return {
+        "ids": [tokenizer.encode(text).tolist() for text in request.texts],
+        "texts": [tokenizer.decode(list(ids)) for ids in request.prompts],
+        "chats": [
+            tokenizer.apply_chat_template(json.dumps(chat), add_generation_prompt=True) for chat in request.chats
+        ],
+        "stops": said if isinstance(said, list) else [said],
+        "exact": True,
+    }
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    if request.task == "tokenize":
+        return tokenized(package, request)
     begun = time.perf_counter()
     model = load(package, request.threads, request.device)
     load_s = time.perf_counter() - begun

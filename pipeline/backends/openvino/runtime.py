@@ -26,10 +26,27 @@ def generate(pipeline: Any, prompt: list[int], count: int) -> Any:
     return pipeline.generate(genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids))), config)
 
 
+def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """OpenVINO GenAI's tokenizer."""
+    import openvino_genai as genai
+
+    tokenizer = genai.Tokenizer(package)
+    stops = genai.GenerationConfig(f"{package}/generation_config.json").stop_token_ids
+    return {
+        "ids": [tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist() for text in request.texts],
+        "texts": [tokenizer.decode(list(ids), skip_special_tokens=False) for ids in request.prompts],
+        "chats": [tokenizer.apply_chat_template(list(chat), add_generation_prompt=True) for chat in request.chats],
+        "stops": sorted(stops),
+        "exact": True,
+    }
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """Times are OpenVINO GenAI's own."""
     import openvino_genai as genai
 
+    if request.task == "tokenize":
+        return tokenized(package, request)
     threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":

@@ -7,3 +7,4 @@ from tests.contract.contract import BackendContract
 
 class TestToy(BackendContract):
     name = "toy"
+    tokenizes = False

@@ -76,6 +76,8 @@ class ToyModel:
 
 
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    if request.task == "tokenize":  # its users take tokenizer.json
+        return {}
     begun = time.perf_counter()
     model = ToyModel(Path(package))
     load_s = time.perf_counter() - begun
