@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
-from pipeline.backends.onnxruntime.contents import statistics
+from pipeline.backends.onnxruntime.contents import contents
 from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
@@ -110,7 +110,8 @@ def test_bits_per_weight_follow_from_the_storage(export: Path, tmp_path: Path) -
     stats = build(export, tmp_path / "int4", weight_only())
     # 4 bits and one float32 scale for each group of 32
     assert stats.bits_per_weight == pytest.approx((5 * matrices + 32 * plain) / (matrices + plain), abs=1e-3)
-    assert statistics(export).bits_per_weight == 32
+    plain_export = contents(export)
+    assert plain_export.stored_bits == 32 * plain_export.weights
 
 
 def test_tied_embeddings_are_quantized_once_more_for_the_lm_head(tmp_path: Path) -> None:

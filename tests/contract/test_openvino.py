@@ -13,7 +13,7 @@ import pytest
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.request import RuntimeRequest
-from pipeline.errors import ArtifactError, ToolError
+from pipeline.errors import ArtifactError, CheckpointError
 from pipeline.metrics.decode import check_decode
 from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
 from pipeline.types import Checkpoint
@@ -105,11 +105,11 @@ def test_a_damaged_ir_is_one_clear_line(export: Path, tmp_path: Path, damage: st
     assert len(str(caught.value).splitlines()) == 1 and str(broken) in str(caught.value)
 
 
-def test_a_failing_conversion_is_one_readable_line(tmp_path: Path) -> None:
+def test_weights_that_transformers_cannot_load_are_one_readable_line(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"broken")
     (tmp_path / "out").mkdir()
-    with pytest.raises(ToolError, match="OpenVINO's conversion failed") as caught:
+    with pytest.raises(CheckpointError, match="transformers cannot load it: .*header too small") as caught:
         checkpoint = Checkpoint("tiny", folder, folder, tiny_config())
         OpenVinoBackend().convert(checkpoint, {"precision": "fp32"}, tmp_path / "out")
     assert len(str(caught.value).splitlines()) == 1

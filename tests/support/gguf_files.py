@@ -22,8 +22,8 @@ LONGROPE = {
         "short_factor": [1.0 + i / 100 for i in range(16)],
         "long_factor": [2.0 + i for i in range(16)],
         "original_max_position_embeddings": 256,
-        "rope_theta": 50000.0,
     },
+    "rope_theta": 50000.0,
 }
 
 
