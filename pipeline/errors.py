@@ -18,6 +18,11 @@ _DISK = {
 }
 
 
+def printable(text: str) -> str:
+    """One line: what a terminal would act on, and half characters, by their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class PipelineError(Exception):
     """Root of all expected errors. `exit_code` is what a command ends with."""
 
@@ -30,7 +35,7 @@ class PipelineError(Exception):
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{where}{self.what}{hint}"
+        return printable(f"{where}{self.what}{hint}")
 
 
 class ConfigError(PipelineError):
