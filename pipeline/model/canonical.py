@@ -15,6 +15,7 @@ from pipeline.model.rope import attention_factor, implied_factor, rope_of, with_
 POSITIVE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 WHOLE = (*POSITIVE, "num_key_value_heads", "head_dim", "max_position_embeddings", "num_local_experts")
 IMPLIED = "implied"  # what the other fields say already
+EIGHTS = "multiples of 8"
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def refuse_quantized(config: Mapping[str, Any], where: str) -> None:
 def traits(config: Mapping[str, Any]) -> dict[str, Any]:
     """What backends may not honour, each by one value: `conf/backend/<name>.yaml` says which they do (`honours`).
 
-    head_dim and attention_factor are `implied` where the other fields give them. Raises CheckpointError as
+    head_dim and attention_factor are `implied` where the other fields give them; the rotated pairs of a head are a
+    number, or `multiples of 8`. Raises CheckpointError as
     `canonical_config` does.
     """
     whole = canonical_config(config)
@@ -72,10 +74,12 @@ def traits(config: Mapping[str, Any]) -> dict[str, Any]:
     if rope["rope_type"] != "default":
         usual = implied_factor(longest / rope["original_max_position_embeddings"], rope)
     head, size = whole.get("head_dim"), whole["hidden_size"] // whole["num_attention_heads"]
+    pairs = int((head or size) * rope["partial_rotary_factor"]) // 2
     return {
         "hidden_act": whole.get("hidden_act"),
         "head_dim": IMPLIED if head is None or head == size else head,
         "rope_type": rope["rope_type"],
+        "rotary_pairs": EIGHTS if pairs % 8 == 0 else pairs,
         "attention_factor": IMPLIED if math.isclose(own, usual, rel_tol=1e-6) else own,
         "attention_bias": bool(whole.get("attention_bias")),
         "lm_head_bias": bool(whole.get("lm_head_bias")),
@@ -86,7 +90,7 @@ def unhonoured(found: Mapping[str, Any], honours: Mapping[str, Any], backend: st
     """`hidden_act gelu: llamacpp computes silu` of the first trait that a backend does not honour, or None."""
     for field, values in honours.items():
         if field in found and found[field] not in values:
-            listed = ", ".join(str(value).lower() for value in values)
+            listed = ", ".join("what other fields give" if value == IMPLIED else str(value).lower() for value in values)
             return f"{field} is {str(found[field]).lower()}, {backend} computes {listed}"
     return None
 

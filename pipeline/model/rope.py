@@ -32,9 +32,6 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in scaling.keys() & parameters.keys() - {"type", "rope_type"}:
         _same(f"rope_scaling.{key}", scaling[key], f"rope_parameters.{key}", parameters[key])
     found = {**parameters, **scaling}
-    unknown = [key for key in found if key not in KNOWN]
-    if unknown:
-        raise CheckpointError(f"config.json's RoPE has a key that is not known here: '{unknown[0]}'", hint=_known())
     kind = str(found.pop("rope_type", None) or found.get("type") or "default")
     found.pop("type", None)
     kind = "longrope" if kind in LONGROPE else kind
@@ -42,6 +39,9 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"RoPE of type '{kind}' is not in transformers' Phi models", hint=f"they have {' and '.join(TYPES)}"
         )
+    unknown = [key for key in found if key not in KNOWN]
+    if unknown:
+        raise CheckpointError(f"config.json's RoPE has a key that is not known here: '{unknown[0]}'", hint=_known())
     for key in OUTSIDE:
         if key in found and config.get(key) is not None:
             _same(f"RoPE's {key}", found[key], f"config.json's {key}", config[key])

@@ -123,7 +123,8 @@ ODD = {
         "RoPE as transformers 5 writes it",
         shape(rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, rope_theta="absent"),
     ),
-    "partial rotary": Odd("a share of each head is rotated", shape(partial_rotary_factor=0.75)),
+    "partial rotary": Odd("a share of each head is rotated", shape(partial_rotary_factor=0.5)),
+    "odd rotary": Odd("rotated pairs that are no multiple of 8", shape(partial_rotary_factor=0.75)),
     "theta twice": Odd(
         "rope_theta said twice, differently",
         config(rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, rope_theta=10000.0),
@@ -147,7 +148,7 @@ ODD = {
     },
     "llama3": Odd(
         "RoPE of type llama3",
-        config(rope_scaling={"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64}),
+        config(rope_scaling={"rope_type": "llama3", "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0}),
         "RoPE of type 'llama3' is not in transformers' Phi models",
         True,
     ),

@@ -180,8 +180,4 @@ def _add_parameters(writer: Any, config: Mapping[str, Any], file_type: int) -> N
     writer.add_sliding_window(config.get("sliding_window") or 0)
     if rope["rope_type"] == "longrope":
         writer.add_rope_scaling_attn_factors(attention_factor(rope, longest))
-    head = config.get("head_dim")
-    if head and head != config["hidden_size"] // config["num_attention_heads"]:
-        writer.add_key_length(head)
-        writer.add_value_length(head)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
