@@ -1,0 +1,42 @@
+"""In a subfolder of the project, and in a clone in which nothing was run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from tests.support.project import SMOKE, Project
+
+
+def test_a_subfolder_gives_what_the_root_gives(project: Project) -> None:
+    expected = project.pipeline("plan", *SMOKE)
+    assert expected.returncode == 0, expected.stderr
+    command = [sys.executable, "-m", "pipeline", "plan", *SMOKE]
+    below = project.root / "conf" / "model"
+    done = subprocess.run(
+        command, cwd=below, env={"PYTHONPATH": str(project.root)}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, expected.stdout), done.stderr
+
+
+def test_a_clone_that_pulled_a_report_shows_and_keeps_it(copy: Project) -> None:
+    pulled = (copy.root / "reports" / "cells.json").read_bytes()
+    page = (copy.root / "reports" / "summary.md").read_bytes()
+    for name in ("artifacts", "packages", "records", "inputs", "host"):
+        shutil.rmtree(copy.root / name, ignore_errors=True)
+    done = copy.pipeline("report")
+    assert done.returncode == 0, done.stderr
+    assert "these are the figures of the report as it was pulled" in done.stdout
+    assert copy.pipeline("report", "--json").stdout.encode() == pulled
+    assert (copy.root / "reports" / "cells.json").read_bytes() == pulled
+    assert (copy.root / "reports" / "summary.md").read_bytes() == page
+
+
+def test_what_was_not_run_is_no_failure(copy: Project) -> None:
+    for name in ("reports", "artifacts", "packages", "records"):
+        shutil.rmtree(copy.root / name, ignore_errors=True)
+    done = copy.pipeline("report")
+    assert done.returncode == 0, done.stderr
+    assert "not run" in done.stdout and "failed" not in done.stdout
+    assert {row["status"] for row in copy.json("reports/cells.json")} == {"not run"}
