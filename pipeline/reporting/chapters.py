@@ -9,11 +9,12 @@ from pipeline.reporting.figures import NONE, divergence, markdown_table
 from pipeline.types import Status
 
 TITLES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"} | {f"int{bits}": f"INT{bits}" for bits in (8, 6, 5, 4, 3, 2)}
-HEADER = ("backend", "precision", "of fp32's bytes", "of its speed", "perplexity", "KL nats", "top-1 %", "accuracy")
+AXES = ("backend", "target", "precision")
+HEADER = (*AXES, "of fp32's bytes", "of its speed", "perplexity", "KL nats", "top-1 %", "accuracy")
 
 
 def chapters(rows: Sequence[Row]) -> str:
-    """One chapter per model and family; a build that several targets share is one row."""
+    """One chapter per model and family; a build that several targets compare on the same tokens is one row."""
     text = []
     models = list(dict.fromkeys(row.model for row in rows))
     for model in models:
@@ -27,7 +28,7 @@ def chapters(rows: Sequence[Row]) -> str:
 
 
 def builds(rows: Sequence[Row]) -> list[Row]:
-    """Measured cells, one per (backend, option, bytes); the one whose speed was measured, where there is one."""
+    """Measured cells, one per backend, option, bytes and tokens compared: the one whose speed was measured, if any."""
     kept: dict[tuple[object, ...], Row] = {}
     for row in rows:
         if row.status is not Status.OK or row.metrics.kl_nats_mean_common is None:
@@ -79,8 +80,8 @@ def _table(own: Sequence[Row], rows: Sequence[Row]) -> str:
             _written(metrics.top1_agreement_common, "{:.2f}", 100),
             _written(metrics.task_accuracy_common, "{:.1f} %", 100),
         )
-        lines.append((row.backend, row.shown, *written))
-    return markdown_table(HEADER, lines, texts=2)
+        lines.append((row.backend, row.target, row.shown, *written))
+    return markdown_table(HEADER, lines, texts=len(AXES))
 
 
 def _written(value: float | None, form: str, times: int = 1) -> str:

@@ -16,13 +16,17 @@ SHOWN = ("size_bytes", "bits_per_weight", "kl_nats_mean_common", "top1_agreement
 
 
 def formats_table(rows: Sequence[Row], formats: Mapping[str, str]) -> str:
-    """Markdown: one row per format (of a backend: `formats`) and precision, of each model."""
+    """Markdown: one row per format (of a backend: `formats`), precision and tokens compared, of each model."""
     columns = [column for column in COLUMNS if column.metric in SHOWN]
-    header = ["model", "format", "precision", *(column.header for column in columns)]
+    header = ["model", "target", "format", "precision", *(column.header for column in columns)]
     order = list(formats)
-    kept = sorted(builds(rows), key=lambda row: (row.model, order.index(row.backend)))
-    lines = [[row.model, formats[row.backend], row.shown, *(column.text(row) for column in columns)] for row in kept]
-    return markdown_table(header, lines, texts=3)
+    targets = list(dict.fromkeys(row.target for row in rows))
+    kept = sorted(builds(rows), key=lambda row: (row.model, targets.index(row.target), order.index(row.backend)))
+    lines = [
+        [row.model, row.target, formats[row.backend], row.shown, *(column.text(row) for column in columns)]
+        for row in kept
+    ]
+    return markdown_table(header, lines, texts=4)
 
 
 def fill(page: Path, rows: Sequence[Row], formats: Mapping[str, str]) -> None:

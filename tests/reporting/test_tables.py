@@ -50,7 +50,7 @@ def test_a_chapter_says_what_a_precision_costs_and_brings(four: Matrix) -> None:
     chapter = page.partition("### INT4")[2]
     # against the same backend's fp32: 3.3 of 16.1 MB, as fast, and its own divergence
     assert "0.20 of fp32's bytes; 1.00 of its decode speed; KL 2.8e-4 nats per token." in chapter
-    assert "| onnxruntime | int4 | 0.20 | 1.00 | 6.402 | 2.8e-4 | 98.32 | 75.0 % |" in chapter
+    assert "| onnxruntime | cpu | int4 | 0.20 | 1.00 | 6.402 | 2.8e-4 | 98.32 | 75.0 % |" in chapter
     assert [page.count(f"### {title}\n") for title in ("FP32", "FP16", "INT8", "INT4", "INT3")] == [1, 1, 1, 1, 0]
 
 
@@ -58,7 +58,7 @@ def test_a_build_that_targets_share_is_one_row_of_its_chapter(matrix: Matrix) ->
     for target in ("cpu", "ios"):
         for precision in ("fp32", "int4"):
             matrix.run(matrix.add(precision, target=target))
-    assert summary_of(matrix).partition("### INT4")[2].count("| onnxruntime | int4 |") == 1
+    assert summary_of(matrix).partition("### INT4")[2].count("| onnxruntime | cpu | int4 |") == 1
 
 
 def test_the_front_is_what_nothing_beats_in_both_figures() -> None:
@@ -143,7 +143,7 @@ def test_a_page_is_filled_between_its_markers_and_again(four: Matrix, tmp_path: 
         fill(page, rows, FORMATS)
         lines = page.read_text().splitlines()
         assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
-        assert "| phi-tiny | ONNX | int4 | 3.3 | 5.20 | 2.8e-4 | 98.32 | 410.0 |" in lines
+        assert "| phi-tiny | cpu | ONNX | int4 | 3.3 | 5.20 | 2.8e-4 | 98.32 | 410.0 |" in lines
     page.write_text("nothing here\n")
     with pytest.raises(DataError, match="it has no lines"):
         fill(page, rows, FORMATS)
