@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ToolError
 from pipeline.harness import host
@@ -29,4 +30,5 @@ def check_python(root: Path) -> None:
 
 def hide(module: str) -> None:
     """Make a module not importable in this process: who asks for it is told that there is none. Not if it is there."""
-    sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # Python's own mark of it, which its types leave out
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault(module, None)  # Python's own mark of a module that is not there

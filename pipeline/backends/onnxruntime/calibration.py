@@ -7,10 +7,9 @@ from typing import Any
 
 
 def reader(feeds: Iterator[dict[str, Any]]) -> Any:
-    """A CalibrationDataReader over feeds (input name → array), once through."""
-    from onnxruntime.quantization import CalibrationDataReader
+    """A CalibrationDataReader (what has `get_next` is one) over feeds (input name → array), once through."""
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base
+    class Reader:
         def get_next(self) -> dict[str, Any] | None:
             return next(feeds, None)
 

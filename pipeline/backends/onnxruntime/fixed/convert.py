@@ -73,7 +73,7 @@ def _prepared(model: Any, context: int) -> Any:
         def forward(self, x: Any) -> Any:
             return self.conv(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
 
-    class Table(torch.nn.Module):  # type: ignore[misc]
+    class Table(torch.nn.Module):  # type: ignore[misc]  # untyped base
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("cos", cos[0])
