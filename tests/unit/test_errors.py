@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.backends import process
 from pipeline.backends.request import RuntimeRequest, serve
-from pipeline.errors import ToolError, first_line
+from pipeline.errors import ConfigError, ToolError, first_line
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,11 @@ def test_a_runtime_that_hangs_is_stopped_and_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(process, "TIMEOUT_S", 0.3)
     with pytest.raises(ToolError, match=r"mlx runtime on .*: no answer in 0\.3 s"):
         process.ask_runtime("mlx", tmp_path, RuntimeRequest("generate", [[1]], 1))
+
+
+def test_what_a_terminal_would_act_on_is_shown_by_its_escapes() -> None:
+    assert (
+        str(ConfigError("key 'a\r\n\x1b[31m\u2028\udc80' is not known"))
+        == r"key 'a\r\n\x1b[31m\u2028\udc80' is not known"
+    )
+    assert str(ConfigError("Größe 模型", where="a b", hint="run")) == "a b: Größe 模型; run"
