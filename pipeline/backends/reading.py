@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def check_reading(backend: str, package: Path, checkpoint: Path, where: str) -> 
     tokenizer = load_tokenizer(checkpoint)
     ids = [encode(tokenizer, probe) for probe in PROBES]
     rendered = rendered_chats(checkpoint)
-    request = RuntimeRequest("tokenize", ids, 0, texts=PROBES, chats=CHATS if rendered else ())
+    request = RuntimeRequest("tokenize", ids, 0, texts=PROBES, chats=[chat for chat, _ in rendered])
     found = ask_runtime(backend, package, request).value
     if not found:  # a package without a runtime of its own: its users take tokenizer.json
         return
@@ -46,7 +47,7 @@ def check_reading(backend: str, package: Path, checkpoint: Path, where: str) -> 
         text = tokenizer.decode(right, skip_special_tokens=False)
         if written not in (text, f" {text}"):  # some keep the space that SentencePiece puts before a text
             raise QualityError(f"the package's tokenizer writes {probe!r} as {written!r:.60}", where=where)
-    for chat, made in zip(rendered, found["chats"], strict=True):
+    for (_, chat), made in zip(rendered, found["chats"], strict=True):
         if made != chat:
             raise QualityError(
                 f"the package's chat template renders {made!r:.80}, the checkpoint's {chat!r:.80}", where=where
@@ -56,10 +57,10 @@ def check_reading(backend: str, package: Path, checkpoint: Path, where: str) -> 
         raise QualityError(f"the package stops at {sorted(found['stops'])}, the checkpoint at {stops}", where=where)
 
 
-def rendered_chats(checkpoint: Path) -> list[str]:
-    """CHATS by the checkpoint's template as transformers renders it; none where it has no template.
+def rendered_chats(checkpoint: Path) -> list[tuple[Chat, str]]:
+    """Each of CHATS with what the checkpoint's template makes of it in transformers; none where it has no template.
 
-    Chats that the template refuses (a system turn, for some) are left out together with all behind them.
+    A chat that the template refuses (a system turn, for some) is left out.
     Raises CheckpointError for a template that is broken.
     """
     path = checkpoint / TEMPLATE
@@ -79,13 +80,13 @@ def rendered_chats(checkpoint: Path) -> list[str]:
     environment.globals["raise_exception"] = refuse
     try:
         template = environment.from_string(path.read_text(encoding="utf-8"))
-        return [
-            template.render(messages=list(chat), add_generation_prompt=True, **_named(checkpoint)) for chat in CHATS
-        ]
     except TemplateSyntaxError as error:
         raise CheckpointError(f"{TEMPLATE} is broken: {first_line(error)}", where=str(checkpoint)) from None
-    except TemplateError:
-        return []
+    rendered, names = [], _named(checkpoint)
+    for chat in CHATS:
+        with suppress(TemplateError):
+            rendered.append((chat, template.render(messages=list(chat), add_generation_prompt=True, **names)))
+    return rendered
 
 
 def _named(checkpoint: Path) -> dict[str, str]:

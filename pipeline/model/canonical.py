@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import CheckpointError
 from pipeline.model.architectures import ARCHITECTURES, canonical
-from pipeline.model.rope import attention_factor, implied_factor, rope_of, with_both_spellings
+from pipeline.model.rope import attention_factor, implied_factor, rope_of, rotary_size, with_both_spellings
 
 POSITIVE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 WHOLE = (*POSITIVE, "num_key_value_heads", "head_dim", "max_position_embeddings", "num_local_experts")
@@ -64,8 +64,7 @@ def traits(config: Mapping[str, Any]) -> dict[str, Any]:
     """What backends may not honour, each by one value: `conf/backend/<name>.yaml` says which they do (`honours`).
 
     head_dim and attention_factor are `implied` where the other fields give them; the rotated pairs of a head are a
-    number, or `multiples of 8`. Raises CheckpointError as
-    `canonical_config` does.
+    number, or `multiples of 8`. Raises CheckpointError as `canonical_config` does.
     """
     whole = canonical_config(config)
     rope, longest = rope_of(whole), whole["max_position_embeddings"]
@@ -74,7 +73,7 @@ def traits(config: Mapping[str, Any]) -> dict[str, Any]:
     if rope["rope_type"] != "default":
         usual = implied_factor(longest / rope["original_max_position_embeddings"], rope)
     head, size = whole.get("head_dim"), whole["hidden_size"] // whole["num_attention_heads"]
-    pairs = int((head or size) * rope["partial_rotary_factor"]) // 2
+    pairs = rotary_size(whole) // 2
     return {
         "hidden_act": whole.get("hidden_act"),
         "head_dim": IMPLIED if head is None or head == size else head,
@@ -87,7 +86,7 @@ def traits(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unhonoured(found: Mapping[str, Any], honours: Mapping[str, Any], backend: str) -> str | None:
-    """`hidden_act gelu: llamacpp computes silu` of the first trait that a backend does not honour, or None."""
+    """`hidden_act is gelu, llamacpp computes silu` of the first trait that a backend does not honour, or None."""
     for field, values in honours.items():
         if field in found and found[field] not in values:
             listed = ", ".join("what other fields give" if value == IMPLIED else str(value).lower() for value in values)
