@@ -12,8 +12,6 @@ from pipeline.types import Status
 
 # figure → whether less of it is better
 OBJECTIVES = {"kl_nats_mean_common": True, "size_bytes": True, "decode_tokens_per_s": False}
-
-
 UNTIMED = "quality and size alone: speed was not measured here"
 BUSY = "quality and size alone: speed was measured on a busy machine"
 SIDE_BY_SIDE: tuple[tuple[str, Callable[[float], str], str, str], ...] = (
@@ -53,15 +51,15 @@ def recommend(rows: Sequence[Row], target: str) -> Choice:
     cells = [row for row in rows if row.target == target]
     usable = [row for row in cells if row.status is Status.OK and row.metrics.kl_nats_mean_common is not None]
     passing = [row for row in usable if passes(row.gates)]
-    timed = bool(passing) and all(row.metrics.decode_tokens_per_s is not None for row in passing)
-    noisy = timed and any(row.noisy for row in passing)
-    chosen = min(passing, key=lambda row: _rank(row, timed and not noisy), default=None)
+    measured = bool(passing) and all(row.metrics.decode_tokens_per_s is not None for row in passing)
+    timed = measured and not any(row.noisy for row in passing)
+    chosen = min(passing, key=lambda row: _rank(row, timed), default=None)
     front = pareto(usable)
     return Choice(
         target=target,
         choice=chosen.id if chosen else None,
         package=chosen.package if chosen else None,
-        rests_on=BUSY if noisy else "quality, size and speed" if timed else UNTIMED,
+        rests_on="quality, size and speed" if timed else BUSY if measured else UNTIMED,
         gates=chosen.gates if chosen else (),
         front=tuple(row.id for row in front),
         lost={row.id: _why_lost(row, chosen, front) for row in cells if row is not chosen},
@@ -84,7 +82,7 @@ def _beats(one: Row, other: Row) -> bool:
     """Whether one is at least as good as the other in everything, and better in something."""
     better = False
     for name, less in OBJECTIVES.items():
-        a, b = one.metrics.get(name), other.metrics.get(name)
+        a, b = _known(one, name), _known(other, name)
         if a is None or b is None:
             continue
         if (a > b) if less else (a < b):
@@ -98,8 +96,13 @@ def _rank(row: Row, timed: bool) -> tuple[float, float]:
     return first, _number(row, "kl_nats_mean_common")
 
 
+def _known(row: Row, name: str) -> float | None:
+    """A figure that a verdict may rest on: no speed of a busy machine."""
+    return None if name == "decode_tokens_per_s" and row.noisy else row.metrics.get(name)
+
+
 def _number(row: Row, name: str) -> float:
-    value = row.metrics.get(name)
+    value = _known(row, name)
     return float("inf") if value is None else float(value)
 
 
@@ -121,7 +124,7 @@ def against(row: Row, chosen: Row) -> str:
     """`KL 1.3e-3 against 4.2e-2; 3.5 against 5.0 MB`: a cell's beside the chosen one's, where both have them."""
     parts = []
     for name, write, before, behind in SIDE_BY_SIDE:
-        own, best = row.metrics.get(name), chosen.metrics.get(name)
+        own, best = _known(row, name), _known(chosen, name)
         if own is not None and best is not None:
             parts.append(f"{before}{write(own)} against {write(best)}{behind}")
     return "; ".join(parts)
