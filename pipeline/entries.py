@@ -181,7 +181,10 @@ class BackendLook:
 
 @dataclass(frozen=True)
 class Plan:
-    """The matrix, written out: every entry by its key; `excluded` has the reason of each combination left out."""
+    """The matrix, written out: every entry by its key; `excluded` has the reason of each combination left out.
+
+    `suite` is the preset that it was composed from.
+    """
 
     models: dict[str, ModelEntry]
     exports: dict[str, ExportEntry]
@@ -189,6 +192,7 @@ class Plan:
     cells: dict[str, CellEntry]
     excluded: dict[str, str]
     backends: dict[str, BackendLook]
+    suite: str = ""
 
     def templates(self) -> JSON:
         """What params.yaml has of it: the strings that dvc.yaml's templates fill in."""

@@ -46,7 +46,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     looks = {
         name: BackendLook(conf["card"]["format"], conf["card"]["colour"]) for name, conf in config["backend"].items()
     }
-    plan = Plan({}, {}, {}, {}, {}, looks)
+    plan = Plan({}, {}, {}, {}, {}, looks, str(config.get("suite", "")))
     for model, precision, backend, target in product(*(config[axis] for axis in AXES)):
         option = config["precision"][precision]
         combination = Combination(

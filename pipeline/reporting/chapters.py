@@ -24,7 +24,7 @@ def chapters(rows: Sequence[Row]) -> str:
             if own and len(kept) > len(own):
                 named = f"{title} on {model}" if len(models) > 1 else title
                 text.append(f"### {named}\n\n{_lead(own, kept)}\n\n{_table(own, kept)}")
-    return "## What each precision costs and brings\n\n" + "\n".join(text) if text else ""
+    return "\n".join(text)
 
 
 def builds(rows: Sequence[Row]) -> list[Row]:

@@ -13,6 +13,7 @@ from pipeline.types import Status
 AXES = {"model": "model", "shown": "precision", "backend": "backend", "target": "target"}
 NOISY = "†"
 NONE = "–"
+FLOOR = 1e-8  # nats: what is below is the rounding of fp32 itself
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def divergence(value: float) -> str:
     return f"{mantissa}e{int(exponent)}" if value else "0"
 
 
-def _rate(value: float) -> str:
+def rate(value: float) -> str:
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
@@ -58,8 +59,8 @@ COLUMNS = (
     Column("kl_nats_mean_default_mode_common", "KL default", divergence),
     Column("top1_agreement_common", "top-1 %", lambda value: f"{100 * value:.2f}"),
     Column("task_accuracy_common", "acc %", lambda value: f"{100 * value:.1f}"),
-    Column("decode_tokens_per_s", "tok/s", _rate, speed=True),
-    Column("ttft_ms_p50", "TTFT ms", _rate, speed=True),
+    Column("decode_tokens_per_s", "tok/s", rate, speed=True),
+    Column("ttft_ms_p50", "TTFT ms", rate, speed=True),
 )
 
 
@@ -76,6 +77,13 @@ def status(row: Row) -> str:
 def axis(row: Row, name: str) -> str:
     """The value of one of AXES."""
     return str(getattr(row, name))
+
+
+def title(rows: Sequence[Row], suite: str) -> str:
+    """`phi-tiny on cpu, apple-silicon (suite default)`."""
+    models, targets = (", ".join(dict.fromkeys(axis(row, name) for row in rows)) for name in ("model", "target"))
+    named = f"{models} on {targets}" if rows else "nothing planned"
+    return f"{named} (suite {suite})" if suite else named
 
 
 def tally(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from pipeline.entries import Plan
 from pipeline.records import Row
 from pipeline.reporting import tables
 from pipeline.reporting.cells import cell_rows
+from pipeline.reporting.page.page import page
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.replace import keep_only, replace
 from pipeline.reporting.summary import summary
@@ -26,7 +27,8 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
     keep_only(reports / "metrics", {f"{row.id}.json" for row in rows})
     replace(reports / "quality_size.csv", tables.plot_csv(rows, tables.QUALITY_SIZE))
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
-    replace(reports / "summary.md", summary(rows, plan.excluded))
+    replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))
     draw(rows, {name: look.colour for name, look in plan.backends.items()}, reports)
+    replace(reports / "index.html", page(rows, plan))
     replace(root / layout.CELLS, tables.cells_json(rows))
     return rows

@@ -20,6 +20,7 @@ from tests.support.plans import LOOKS
 
 FILES = {
     "cells.json",
+    "index.html",
     "summary.md",
     "quality_size.csv",
     "speed_quality.csv",

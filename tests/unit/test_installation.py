@@ -16,6 +16,7 @@ import pytest
 from tests.support.tiny import ROOT
 
 FOLDERS = ("pipeline", "stages")
+DATA = (".py", ".json", ".html", ".css", ".js", ".gz")  # what of a package's folder is in the wheel
 APART = {"llama_cpp"}  # compiled, with a lock file of its own: requirements-llamacpp.lock
 
 
@@ -69,7 +70,7 @@ def test_a_wheel_holds_every_module_and_runs(wheel: Path, tmp_path: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("pipeline/")}
         archive.extractall(tmp_path)
-    files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in (".py", ".json"))
+    files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in DATA)
     assert held == {path.relative_to(ROOT).as_posix() for path in files}
     done = subprocess.run([sys.executable, "-m", "pipeline", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "recommend" in done.stdout, done.stderr

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.records import Row
-from pipeline.reporting.figures import AXES, NOISY, axis
-
-FLOOR = 1e-8  # nats: what is below is the rounding of fp32 itself
+from pipeline.reporting.figures import AXES, FLOOR, NOISY, axis
 
 
 @dataclass(frozen=True)

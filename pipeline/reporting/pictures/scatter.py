@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from pipeline.reporting.figures import FLOOR
 from pipeline.reporting.pictures.labels import place
-from pipeline.reporting.pictures.points import FLOOR, Picture, Point
+from pipeline.reporting.pictures.points import Picture, Point
 
 # of Okabe and Ito's colours, which the colour-blind tell apart as well, those that no backend here has
 MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999")

@@ -1,0 +1,75 @@
+"""How each cell was made, and how it is run: of models once, of cells in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.records import Row
+
+
+def models_of(rows: Sequence[Row]) -> dict[str, list[tuple[str, str]]]:
+    """Per model: where it comes from, on what it was judged, and by which digests."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        known = row.model in found and any(name == "data" for name, _ in found[row.model])
+        if not known:
+            found[row.model] = _model(row)
+    return found
+
+
+def _model(row: Row) -> list[tuple[str, str]]:
+    source, evaluate = row.settings.get("source", {}), row.settings.get("evaluate", {})
+    place = str(source.get("path") or source.get("repo") or "")
+    revision = str(source.get("revision") or "")
+    lines = [("source", f"{place} at {revision}" if revision else place)]
+    lines += [(name, str(evaluate[name])) for name in ("text", "questions") if evaluate.get(name)]
+    if evaluate.get("window"):
+        lines.append(("windows", f"of {evaluate['window']} tokens, at most {evaluate.get('tokens')} tokens"))
+    lines += [("data", f"{name}: sha256 {digest}") for name, digest in row.settings.get("data", {}).items()]
+    return lines
+
+
+def made_of(row: Row) -> list[tuple[str, str]]:
+    """The recipe, the machine, the package with its digest."""
+    quantize = row.settings.get("quantize", {})
+    lines = [("recipe", f"{row.recipe}: {_plain(quantize)}")]
+    if row.settings.get("convert"):
+        lines.append(("convert", _plain(row.settings["convert"])))
+    if row.measured_on:
+        benchmark = row.settings.get("benchmark", {})
+        how = f"{benchmark.get('prompt_tokens')} prompt tokens, {benchmark.get('new_tokens')} new ones"
+        busy = ", while other programs kept it busy" if row.noisy else ""
+        lines.append(("measured on", f"{row.measured_on}{busy}; {how}, {benchmark.get('runs')} runs"))
+    lines += [("also measured", _plain(row.extra))] if row.extra else []
+    lines += [("gate", _gate(gate.gate, gate.bound, gate.value, gate.margin)) for gate in row.gates]
+    if row.package:
+        lines.append(("package", f"{row.package.path}, {row.package.size_bytes:,} bytes, sha256 {row.package.sha256}"))
+    return lines
+
+
+def commands(row: Row) -> str:
+    """What to paste into a terminal, in a clone that has the project's DVC remote."""
+    path = row.package.path if row.package else ""
+    lines = (
+        f"dvc pull {path}",
+        f"python -m pipeline verify {path}",
+        f"python -m pipeline benchmark {path}",
+    )
+    return "\n".join(lines) if path else ""
+
+
+def _gate(name: str, bound: float, value: float | None, margin: float | None) -> str:
+    if value is None or margin is None:
+        return f"{name} {bound:g}: not measured"
+    return f"{name} {bound:g}: {value:.3g}, {'passed' if margin >= 0 else 'missed'} by {abs(margin):.0%}"
+
+
+def _plain(value: Any) -> str:
+    """Settings on a line: `method nncf, bits 4`."""
+    if isinstance(value, Mapping):
+        held = ((name, _plain(inner)) for name, inner in value.items())
+        return ", ".join(f"{name} {text}".strip() for name, text in held if text != "")
+    if isinstance(value, (list, tuple)):
+        return " ".join(_plain(inner) for inner in value)
+    return str(value)

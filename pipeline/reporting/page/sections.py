@@ -1,0 +1,59 @@
+"""The page's tables: a header, and per cell its texts with the numbers to sort by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.records import Row
+from pipeline.reporting.figures import Column, divergence, rate, status
+from pipeline.reporting.verdict import called
+
+SPEED = (
+    Column("ttft_ms_p50", "first token ms", rate, speed=True),
+    Column("ttft_ms_p95", "its 95th percentile", rate, speed=True),
+    Column("prefill_tokens_per_s", "prompt tok/s", rate, speed=True),
+    Column("decode_tokens_per_s", "decode tok/s", rate, speed=True),
+    Column("peak_rss_bytes", "peak memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),
+    Column("load_s", "load s", lambda value: f"{value:.2f}", speed=True),
+)
+LOST = (
+    Column("kl_nats_mean_common", "KL nats", divergence),
+    Column("kl_nats_mean_default_mode_common", "KL as run by default", divergence),
+    Column("top1_agreement_common", "tokens that change %", lambda value: f"{100 * (1 - value):.2f}"),
+    Column("task_accuracy_common", "questions right %", lambda value: f"{100 * value:.1f}"),
+    Column("perplexity_common", "perplexity", lambda value: f"{value:.3f}" if value < 100 else f"{value:.4g}"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table; `held` has each column's text and number, None where there is none."""
+
+    row: Row
+    name: str
+    status: str
+    held: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`header` names the columns behind the cell's name and target."""
+
+    header: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    """The columns that any row has, with a line per row."""
+    kept = [column for column in columns if any(row.metrics.get(column.metric) is not None for row in rows)]
+    lines = [
+        Line(row, called(row, rows), status(row), tuple((c.text(row), row.metrics.get(c.metric)) for c in kept))
+        for row in rows
+    ]
+    return Table(tuple(column.header for column in kept), tuple(lines))
+
+
+def lost(rows: Sequence[Row]) -> Table:
+    """What a cell gives away against the reference, of the cells that were evaluated."""
+    return table([row for row in rows if row.metrics.kl_nats_mean_common is not None], LOST)

@@ -1,0 +1,146 @@
+"""reports/index.html: one file that says what recommend says, whatever names it holds; and in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Row
+from pipeline.reporting.choice import recommend, targets_of
+from pipeline.reporting.page.bundle import BUNDLE, VERSIONS
+from pipeline.reporting.page.page import page
+from pipeline.reporting.report import write_report
+from pipeline.reporting.verdict import verdict
+from tests.reporting.matrix import PRECISIONS, Matrix
+from tests.support.chromium import CHROMIUM, Elements, opened
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+in_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+HOSTILE = "<script>alert(1)</script>"
+
+
+def html_of(matrix: Matrix) -> tuple[str, list[Row]]:
+    rows = write_report(matrix.plan, matrix.root)
+    return (matrix.root / "reports/index.html").read_text(encoding="utf-8"), rows
+
+
+def many(matrix: Matrix) -> Matrix:
+    """Two targets of two backends, gates that int4 misses on one."""
+    for target in ("cpu", "ios"):
+        for backend in ("onnxruntime", "openvino"):
+            for precision in PRECISIONS:
+                cell = matrix.add(precision, backend=backend, target=target)
+                matrix.run(cell, decode_tokens_per_s=300.0 + 20 * len(matrix.plan.cells))
+                matrix.gate(cell, max_kl_nats=1e-4 if target == "ios" else 1e-2, max_package_mb=3000)
+    return matrix
+
+
+def test_the_verdicts_are_those_of_recommend(matrix: Matrix) -> None:
+    html, rows = html_of(many(matrix))
+    said = {held["data-verdict"]: held["data-choice"] for held in Elements(html).having("data-verdict")}
+    assert said == {target: recommend(rows, target).choice for target in targets_of(rows)}
+    assert len(set(said.values())) == 2
+
+
+def test_a_verdict_says_what_is_shipped_what_it_costs_and_what_else_there_is(four: Matrix) -> None:
+    for cell in four.plan.cells:
+        four.gate(cell, max_kl_nats=1e-4)
+    four.run("phi-tiny_fp16_onnxruntime_cpu", decode_tokens_per_s=500.0)
+    _, rows = html_of(four)
+    said = verdict(rows, "cpu")
+    assert said.lead.startswith("Ship fp16 onnxruntime: the fastest of the 3 within the gates; 8.2 MB, KL 4.8e-7 nats")
+    assert "0.51 of the bytes of onnxruntime's fp32" in said.costs
+    assert said.instead[0] == "int8 onnxruntime is 38 % smaller and 31 × worse (KL)."
+    assert said.instead[1] == "fp32 onnxruntime is 96 % larger and equal to the reference but for rounding."
+
+
+def test_a_verdict_names_what_comes_closest_where_nothing_passes(four: Matrix) -> None:
+    for cell in four.plan.cells:
+        four.gate(cell, max_package_mb=1)
+    _, rows = html_of(four)
+    said = verdict(rows, "cpu")
+    assert said.lead == ("Nothing passes its gates. Closest is int4 onnxruntime: it misses max_package_mb 3.3 > 1.")
+    assert not said.costs and not said.instead
+
+
+def test_a_speed_of_a_busy_machine_is_in_no_verdict(four: Matrix) -> None:
+    from tests.reporting.matrix import SPEED
+
+    for cell in four.plan.cells:
+        four.benchmark(cell, metrics=SPEED, noisy=True)
+    _, rows = html_of(four)
+    said = verdict(rows, "cpu")
+    assert "tokens/s" not in said.lead + said.costs and "smallest" in said.lead
+
+
+def test_the_page_needs_nothing_but_itself(four: Matrix) -> None:
+    html, _ = html_of(four)
+    assert not [held for name in ("src", "srcset", "action") for held in Elements(html).having(name)]
+    links = [held["href"] for held in Elements(html).having("href")]
+    assert all(link.startswith(("#", "data:")) or link.endswith(".png") for link in links)
+    assert "url(" not in html.partition("</style>")[0] and "@import" not in html.partition("</style>")[0]
+
+
+def test_what_a_name_holds_is_text(matrix: Matrix) -> None:
+    cell = matrix.add("int4", model=HOSTILE)
+    matrix.add("int8", model=HOSTILE)
+    matrix.plan.excluded[HOSTILE] = HOSTILE
+    entry = matrix.plan.cells[cell]
+    rows = write_report(matrix.plan, matrix.root)
+    html = page(rows, matrix.plan)
+    assert entry.model == HOSTILE and HOSTILE not in html and "&lt;script&gt;alert(1)" in html
+    assert len(re.findall("<script", html)) == 3
+
+
+def test_a_hundred_cells_are_under_a_megabyte(matrix: Matrix) -> None:
+    for number in range(100):
+        cell = matrix.add(f"int4-recipe-{number}")
+        matrix.run(cell, kl_nats_mean=1e-4 * (number + 1))
+        matrix.gate(cell, max_kl_nats=1e-3, max_package_mb=3000, min_top1_agreement=0.9)
+    html, _ = html_of(matrix)
+    assert len(html.encode()) < 1_000_000
+
+
+def test_a_page_of_nothing_says_so(matrix: Matrix) -> None:
+    matrix.add("fp32")
+    html, _ = html_of(matrix)
+    assert "Nothing can be shipped" in html and "Nothing to draw" in html
+
+
+def test_the_library_is_the_one_that_is_named() -> None:
+    import gzip
+
+    text = gzip.decompress(BUNDLE.read_bytes()).decode()
+    for name, version in VERSIONS.items():
+        assert f"/*! {name} {version}\n\nCopyright" in text
+    assert "sourceMappingURL" not in text
+
+
+@in_chromium
+def test_a_browser_shows_the_verdicts_and_draws_the_pictures(matrix: Matrix, tmp_path: Path) -> None:
+    _, rows = html_of(many(matrix))
+    dom, console = opened(matrix.root / "reports/index.html", tmp_path / "profile")
+    held = Elements(dom)
+    assert not console
+    assert held.having("data-drawn") and dom.count('class="marks"') == 2
+    said = {one["data-verdict"]: one["data-choice"] for one in held.having("data-verdict")}
+    assert said == {target: recommend(rows, target).choice for target in targets_of(rows)}
+    assert "max_kl_nats 0.01" in dom.partition('class="marks"')[2]
+    # the first target is selected: its cells are shown, the other's are not
+    shown = {one["data-target"] for one in held.having("data-target") if "hidden" not in one}
+    assert shown == {"cpu"} and ">8 of 16 cells<" in dom
+
+
+@in_chromium
+def test_a_hostile_name_runs_nothing_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
+    name = '<img src=x onerror="document.title=1">'
+    matrix.run(matrix.add("int4", model=name))
+    rows = write_report(matrix.plan, matrix.root)
+    path = tmp_path / "index.html"
+    path.write_text(page(rows, matrix.plan), encoding="utf-8")
+    dom, console = opened(path, tmp_path / "profile")
+    held = Elements(dom)
+    assert not console and held.having("data-drawn")
+    assert not [tag for tag, _ in held.found if tag == "img"] and "<title>1" not in dom
