@@ -1,4 +1,4 @@
-"""python -m pipeline <command>: the table of commands, each imported when it is used."""
+"""The commands, each imported when it is used: `phi-deploy COMMAND`, or `python -m pipeline COMMAND`."""
 
 from __future__ import annotations
 
@@ -6,42 +6,31 @@ import argparse
 import gc
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
+from pipeline.commands import COMMANDS, called, module_of, parser
 from pipeline.errors import explain, suggest
+from pipeline.terminal import paint
+from pipeline.version import VERSION
 
-COMMANDS = {
-    "plan": "show the matrix: its cells, and what is left out by which rule",
-    "compose": "write params.yaml from conf/ and overrides",
-    "report": "write reports/ again and print the comparison",
-    "recommend": "which package to ship to each target, and why the others lost",
-    "gate": "exit with 1 when a required cell misses a gate",
-    "doctor": "which backends and targets are usable here, and what the others need",
-    "benchmark": "measure a package on this device",
-    "import-benchmark": "attach a speed that another device measured",
-    "verify": "hold a package against its manifest",
-}
-
-ANYWHERE = ("benchmark", "verify")  # on a device there is nothing but the package
+ANYWHERE = ("benchmark", "verify", "completion")  # on a device there is nothing but the package
 MARK = Path("conf/config.yaml")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
     words = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.partition(":")[2].strip())
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, text in COMMANDS.items():
-        commands.add_parser(name, help=text, add_help=False)
-    if not words or words[0] in ("-h", "--help"):
-        parser.print_help()
+    if not words or words[0] in ("-h", "--help", "help"):
+        parser().print_help()
         return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        sys.stdout.write(f"phi-deploy {VERSION}\n")
+        return 0
     if words[0] not in COMMANDS:
         return _fail(f"unknown command '{words[0]}'; {suggest(words[0], COMMANDS)}", 2)
     gc.disable()  # short-lived: collecting garbage is a tenth of the time a command takes
-    command = import_module(f"pipeline.commands.{words[0].replace('-', '_')}")
-    own = argparse.ArgumentParser(prog=f"python -m pipeline {words[0]}", description=COMMANDS[words[0]])
+    command = module_of(words[0])
+    own = argparse.ArgumentParser(prog=f"{called()} {words[0]}", description=COMMANDS[words[0]])
     command.configure(own)
     arguments = own.parse_args(words[1:])
     if words[0] not in ANYWHERE:
@@ -70,7 +59,7 @@ def _enter_project(arguments: argparse.Namespace) -> None:
 
 
 def _fail(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"{paint('error:', 'red', sys.stderr)} {text}\n")
     return code
 
 

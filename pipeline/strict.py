@@ -5,6 +5,7 @@ Standard library only: guard, `verify` and `--help` run through it.
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -40,6 +41,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(held) for held in value]
     return value.value if isinstance(value, Enum) else value
+
+
+def to_json(value: Any) -> str:
+    """What `--json` prints: the data, indented. Raises ValueError for NaN and infinity, which are no JSON."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @cache

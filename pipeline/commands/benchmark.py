@@ -15,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", type=Path, metavar="PACKAGE", help="a folder that the pipeline packaged")
     parser.add_argument("--out", type=Path, default=None, help="where to write (default: PACKAGE-name.benchmark.json)")
     parser.add_argument("--device", default=None, help="a target's device; without it, the package's target's")
+    parser.add_argument("--json", action="store_true", help="what was measured, as JSON")
     for field in fields(BenchmarkConf):
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, type=type(field.default), default=field.default, help="as in conf/config.yaml")
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.packaging.benchmark_file import FORMAT, package_digest, sealed
     from pipeline.packaging.manifest import verify
     from pipeline.records import Origin
-    from pipeline.strict import plain
+    from pipeline.strict import plain, to_json
     from pipeline.types import Status
 
     manifest = verify(arguments.package)
@@ -56,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     measured = measure(arguments.package, Benchmark(backend=cell["backend"], device=device, **settings), machine)
     origin = Origin(FORMAT, cell["id"], cell["backend"], device, package_digest(arguments.package))
     out = arguments.out or Path(f"{arguments.package.resolve().name}.benchmark.json")
-    write_json(out, sealed({**plain(origin), **plain(measured)}))
+    content = sealed({**plain(origin), **plain(measured)})
+    write_json(out, content)
     metrics = measured.metrics
-    sys.stdout.write(
-        f"{cell['id']}: {metrics.decode_tokens_per_s:,.1f} tokens/s, TTFT {metrics.ttft_ms_p50:,.1f} ms; wrote {out}\n"
-    )
+    line = f"{cell['id']}: {metrics.decode_tokens_per_s:,.1f} tokens/s, TTFT {metrics.ttft_ms_p50:,.1f} ms; wrote {out}"
+    sys.stdout.write(to_json({"file": str(out), **content}) if arguments.json else f"{line}\n")
     return 0

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import layout
+from pipeline.entries import Plan
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="as Hydra takes them: 'precision=[int4]' suite=smoke")
     parser.add_argument("--check", action="store_true", help="write nothing: fail when params.yaml is stale")
+    parser.add_argument("--json", action="store_true", help="what was written, as JSON")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What params.yaml holds now: the matrix, and whether the file was `written` or said the same already."""
+
+    path: str
+    written: bool
+    models: tuple[str, ...]
+    cells: tuple[str, ...]
+    excluded: Mapping[str, str]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         from pipeline.harness.params import read_params
         from pipeline.matrix.conf import check_fresh
 
-        check_fresh(read_params())
-        sys.stdout.write("params.yaml is what conf/ says\n")
+        plan = check_fresh(read_params())
+        _say(arguments, _composed(plan, False), "params.yaml is what conf/ says\n")
         return 0
     from pipeline.files import write_text
     from pipeline.matrix.compose import compose_config, settings_of, to_yaml
@@ -37,8 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     said = "is unchanged" if text == old else "written"
     for lock in layout.locks(project_root()):
         _set_aside_broken_lock(lock)
-    sys.stdout.write(f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n")
+    line = f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n"
+    _say(arguments, _composed(plan, text != old), line)
     return 0
+
+
+def _composed(plan: Plan, written: bool) -> Composed:
+    return Composed(layout.PARAMS.as_posix(), written, tuple(plan.models), tuple(plan.cells), plan.excluded)
+
+
+def _say(arguments: argparse.Namespace, composed: Composed, line: str) -> None:
+    from pipeline.strict import to_json
+
+    sys.stdout.write(to_json(composed) if arguments.json else line)
 
 
 def _set_aside_broken_lock(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -15,8 +14,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pipeline.strict import to_json
+
     found = examine()
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if arguments.json else text(found))
+    sys.stdout.write(to_json(found) if arguments.json else text(found))
     return 0
 
 
@@ -68,21 +69,23 @@ def _options(group: str) -> dict[str, Any]:
 
 
 def text(found: JSON) -> str:
+    from pipeline.terminal import wrapped
+
     machine = found["machine"]
     accelerators = ", ".join(machine["accelerators"]) or "no accelerator"
     lines = [
-        found["python"],
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {accelerators}",
+        *wrapped(found["python"]),
+        *wrapped(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {accelerators}"),
         "",
         "backends",
     ]
     width = max(map(len, (*found["backends"], *found["targets"])))
     for name, entry in found["backends"].items():
         versions = ", ".join(f"{tool} {version}" for tool, version in entry["versions"].items() if version)
-        lines.append(f"  {name:<{width}}  {'ok: ' + versions if entry['usable'] else entry['needs']}")
+        lines += wrapped(f"{name:<{width}}  {'ok: ' + versions if entry['usable'] else entry['needs']}", "  ")
     lines += ["", "targets"]
     for name, entry in found["targets"].items():
         made = f"packages by {', '.join(entry['packages_by'])}" if entry["packages_by"] else "no package"
         speed = "speed measured here" if entry["measured_here"] else f"speed {entry['device']}"
-        lines.append(f"  {name:<{width}}  {made}; {entry['needs'] or speed}")
+        lines += wrapped(f"{name:<{width}}  {made}; {entry['needs'] or speed}", "  ")
     return "\n".join(lines) + "\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from pipeline.entries import Plan
 from pipeline.types import JSON
+
+LEAST = 40  # columns that settings take beside their cell
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.matrix.compose import compose_config, settings_of
     from pipeline.matrix.plan import make_plan
-    from pipeline.strict import plain
+    from pipeline.strict import to_json
 
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
-    shown = json.dumps(plain(plan), indent=2) + "\n" if arguments.json else text(plan) + disk(plan, settings["model"])
+    shown = to_json(plan) if arguments.json else text(plan) + disk(plan, settings["model"])
     sys.stdout.write(shown)
     return 0
 
@@ -35,16 +36,21 @@ def disk(plan: Plan, models: JSON) -> str:
     from pipeline.harness.disk import copies
     from pipeline.matrix.sizes import DEFER_ABOVE, plan_size
     from pipeline.model.dimensions import dimensions
+    from pipeline.terminal import wrapped
 
     shapes = {name: dimensions(name, models[name]) for name in plan.models}
     needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
     said = f"{free / 1e9:.1f} GB free{': too little' if free < needed else ''}"
-    return f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}\n"
+    lines = wrapped(f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}")
+    return "\n".join(lines) + "\n"
 
 
 def text(plan: Plan) -> str:
     """The cells as a table, then the excluded combinations with their reasons."""
+    import textwrap
+
     from pipeline.matrix.plan import grouped
+    from pipeline.terminal import width, wrapped
 
     rows = [("cell", "method", "settings")]
     for key, cell in plan.cells.items():
@@ -52,10 +58,23 @@ def text(plan: Plan) -> str:
         settings = " ".join(f"{name}={_short(value)}" for name, value in recipe.settings.items())
         rows.append((key, recipe.method, settings))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    lines = [f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip() for first, second, third in rows]
+    indent = " " * (sum(widths) + 4)
+    if width() - len(indent) < LEAST:  # the settings below their cell
+        indent = "    "
+    lines = []
+    for first, second, third in rows:
+        head = f"{first:<{widths[0]}}  {second:<{widths[1]}}  "
+        if len(head) + len(third) <= width():
+            lines.append((head + third).rstrip())
+            continue
+        words = textwrap.wrap(third, width() - len(indent), break_on_hyphens=False)
+        beside = len(indent) == len(head)
+        lines.append((head + (words.pop(0) if beside else "")).rstrip())
+        lines += [indent + line for line in words]
     counts = ", ".join(f"{len(getattr(plan, group))} {group}" for group in ("models", "exports", "builds", "cells"))
     lines += ["", f"{counts}; {len(plan.excluded)} excluded"]
-    lines += [f"  {line}" for line in grouped(plan.excluded)]
+    for line in grouped(plan.excluded):
+        lines += wrapped(line, "  ")
     return "\n".join(lines) + "\n"
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline.records import Row, Verdict
+from pipeline.records import Row
 
 if TYPE_CHECKING:
     from pipeline.reporting.choice import Choice
@@ -23,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.errors import ConfigError, suggest
     from pipeline.reporting.choice import recommend, targets_of
     from pipeline.reporting.tables import read_cells
-    from pipeline.strict import plain
+    from pipeline.strict import to_json
 
     rows = read_cells(layout.CELLS)
     targets = targets_of(rows)
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"no cell of the matrix is for target '{arguments.target}'", hint=hint)
     choices = [recommend(rows, target) for target in ([arguments.target] if arguments.target else targets)]
     if arguments.json:
-        sys.stdout.write(json.dumps(plain(choices), indent=2) + "\n")
+        sys.stdout.write(to_json(choices))
     else:
         sys.stdout.write("\n".join(text(choice, rows) for choice in choices))
     return 0
@@ -40,20 +39,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 def text(choice: Choice, rows: list[Row]) -> str:
     """The choice with its margins, the front, and why the others lost."""
+    from pipeline.reporting.figures import gate_line
+    from pipeline.terminal import wrapped
+
     by_id = {row.id: row for row in rows}
     lines = [f"{choice.target}: {choice.choice or 'nothing passes its gates'}"]
     if choice.choice and choice.package:
-        lines.append(f"  {_figures(by_id[choice.choice])}; ship {choice.package.path}")
+        lines += wrapped(f"{_figures(by_id[choice.choice])}; ship {choice.package.path}", "  ")
         lines.append(f"  rests on {choice.rests_on}")
-        lines += [f"  {_gate(gate)}" for gate in choice.gates]
+        lines += [f"  {gate_line(gate)}" for gate in choice.gates]
     elif choice.closest:
-        lines.append(f"  closest: {choice.closest.id}, misses {', '.join(choice.closest.misses)}")
+        lines += wrapped(f"closest: {choice.closest.id}, misses {', '.join(choice.closest.misses)}", "  ")
     if choice.front:
         lines.append("  front (quality, size and speed):")
         lines += [f"    {cell}  {_figures(by_id[cell])}" for cell in choice.front]
     if choice.lost:
         lines.append("  the others:")
-        lines += [f"    {cell}: {reason}" for cell, reason in choice.lost.items()]
+        for cell, reason in choice.lost.items():
+            lines += wrapped(f"{cell}: {reason}", "    ")
     return "\n".join(lines) + "\n"
 
 
@@ -62,9 +65,3 @@ def _figures(row: Row) -> str:
     speed = metrics.decode_tokens_per_s
     said = f"{(metrics.size_bytes or 0) / 1e6:,.1f} MB, KL {metrics.kl_nats_mean_common:.1e}"
     return f"{said}, {speed:,.0f} tokens/s" if speed is not None else said
-
-
-def _gate(gate: Verdict) -> str:
-    if gate.value is None or gate.margin is None:
-        return f"{gate.gate} {gate.bound:g}: not measured"
-    return f"{gate.gate} {gate.bound:g}: {gate.value:.3g}, {gate.margin:+.0%} of margin"

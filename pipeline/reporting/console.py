@@ -1,22 +1,24 @@
-"""The report on a terminal: 120 columns of plain text."""
+"""The report on a terminal, as wide as that is; 120 columns elsewhere."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from pipeline.records import Row
 from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, axis, status, tally, troubles
+from pipeline.terminal import GAP, WIDEST, paint, width, wrapped
 
-WIDTH = 120
-GAP = "  "
 LEAST = 6  # what an axis column keeps of its names
 DISPENSABLE = (
     "bits_per_weight",
     "task_accuracy_common",
     "kl_nats_mean_default_mode_common",
-)  # left out first when a line is too long
+    "ttft_ms_p50",
+    "perplexity_common",
+    "top1_agreement_common",
+)  # left out, in this order, when a line is too long
+COLOURS = {"ok": "green", "gate": "yellow", "failed": "red", "skipped": "dim", "not run": "dim"}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -26,15 +28,18 @@ def table(rows: Sequence[Row]) -> str:
     columns = list(COLUMNS)
     lines = _cells(rows, axes, columns)
     for metric in DISPENSABLE:
-        if _length(_widths(lines)) > WIDTH:
+        if _length(_widths(lines)) > width():
             columns = [column for column in columns if column.metric != metric]
             lines = _cells(rows, axes, columns)
     widths = _fit(_widths(lines), len(axes))
-    text = [*_wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
+    text = [*wrapped(" · ".join([tally(rows), *common])), "", *(_line(line, widths, len(axes)) for line in lines)]
     for trouble in troubles(rows):
-        text += ["", *_wrapped(f"{trouble.kind}: {', '.join(trouble.cells)}"), *_wrapped(trouble.reason, GAP)]
+        text += ["", *wrapped(f"{trouble.kind}: {', '.join(trouble.cells)}"), *wrapped(trouble.reason, GAP)]
+    left_out = [column.header for column in COLUMNS if column not in columns]
+    if left_out and width() < WIDEST:
+        text += ["", *wrapped(f"For want of width without {', '.join(left_out)}.")]
     if note(rows):
-        text += ["", *_wrapped(note(rows))]
+        text += ["", *wrapped(note(rows))]
     if any(row.noisy for row in rows):
         text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
     return "\n".join(text)
@@ -56,19 +61,17 @@ def _length(widths: list[int]) -> int:
 
 def _fit(widths: list[int], axes: int) -> list[int]:
     """Take from the widest axis columns until a line fits."""
-    while _length(widths) > WIDTH and max(widths[:axes]) > LEAST:
+    while _length(widths) > width() and max(widths[:axes]) > LEAST:
         widths[widths.index(max(widths[:axes]))] -= 1
     return widths
 
 
 def _line(cells: list[str], widths: list[int], axes: int) -> str:
     parts = []
-    for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = cell if len(cell) <= width else cell[: width - 1] + "…"
-        parts.append(text.ljust(width) if i < axes or i == len(cells) - 1 else text.rjust(width))
+    for i, (cell, space) in enumerate(zip(cells, widths, strict=True)):
+        text = cell if len(cell) <= space else cell[: space - 1] + "…"
+        if i == len(cells) - 1:
+            parts.append(paint(text, COLOURS.get(text, "")))
+        else:
+            parts.append(text.ljust(space) if i < axes else text.rjust(space))
     return GAP.join(parts).rstrip()
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    """Lines of at most WIDTH, the first indented by `indent` and the others once more."""
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + GAP, break_on_hyphens=False)

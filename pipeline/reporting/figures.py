@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.records import Row
+from pipeline.records import Row, Verdict
 from pipeline.types import Status
 
 # what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types
@@ -84,6 +84,13 @@ def title(rows: Sequence[Row], suite: str) -> str:
     models, targets = (", ".join(dict.fromkeys(axis(row, name) for row in rows)) for name in ("model", "target"))
     named = f"{models} on {targets}" if rows else "nothing planned"
     return f"{named} (suite {suite})" if suite else named
+
+
+def gate_line(gate: Verdict) -> str:
+    """A gate with its bound, the figure and the margin: `max_kl_nats 0.1: 0.0622, +38% of margin`."""
+    if gate.value is None or gate.margin is None:
+        return f"{gate.gate} {gate.bound:g}: not measured"
+    return f"{gate.gate} {gate.bound:g}: {gate.value:.3g}, {gate.margin:+.0%} of margin"
 
 
 def tally(rows: Sequence[Row]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.records import Row
-from pipeline.strict import plain, read
+from pipeline.strict import plain, read, to_json
 
 IDENTITY = ("cell", "model", "option", "precision", "backend", "target")
 QUALITY_SIZE = (
@@ -33,7 +33,7 @@ SPEED_QUALITY = (
 
 def cells_json(rows: Sequence[Row]) -> str:
     """All rows. NaN and infinity are no JSON and raise."""
-    return json.dumps(plain(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(rows)
 
 
 def read_cells(path: Path) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.reporting.console import WIDTH, table
+from pipeline.reporting.console import table
 from pipeline.reporting.figures import divergence
 from pipeline.reporting.formats import fill
 from pipeline.reporting.pictures.labels import place
@@ -103,15 +103,18 @@ def test_noisy_speed_is_marked_and_explained_everywhere(four: Matrix) -> None:
         assert text.count("410.0†") == 1 and "busy" in text
 
 
-def test_the_terminal_table_fits_120_columns(matrix: Matrix) -> None:
+@pytest.mark.parametrize("columns", [120, 80, 70])
+def test_the_terminal_table_fits_the_terminal(matrix: Matrix, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     for backend, target in (("onnxruntime", "android-arm64"), ("openvino", "apple-silicon-laptop")):
         for precision in ("fp32", "int4-k-quant-with-a-long-name"):
             matrix.run(matrix.add(precision, "phi-3-5-mini-instruct-long", backend, target), size_bytes=123_456_789_012)
     cell = matrix.add("int8", "phi-tiny")
     matrix.evaluation(cell, status="failed", reason="a long reason, " * 30)
     text = table(write_report(matrix.plan, matrix.root))
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= columns
     assert "123,457" in text and "failed" in text and "a long reason" in text
+    assert ("without bits/w" in text) == (columns < 120)
 
 
 def test_the_terminal_names_a_shared_axis_once_and_a_shared_reason_once(four: Matrix) -> None:

@@ -17,7 +17,7 @@ from tests.support.tiny import ROOT
 NEUTRAL = (
     *("pipeline.matrix", "pipeline.harness", "pipeline.backends.registry"),
     *("pipeline.entries", "pipeline.errors", "pipeline.files", "pipeline.layout", "pipeline.strict", "pipeline.types"),
-    "pipeline.records",
+    *("pipeline.records", "pipeline.terminal"),
 )
 EMPTY = {"pipeline", "pipeline.backends", "pipeline.metrics", "pipeline.model", "pipeline.packaging", "stages"}
 DECIDE = {  # and yet they decide a result, or its form
