@@ -18,6 +18,7 @@ RECEIPTS = Path(".tracking")
 
 MANIFEST = "manifest.json"
 CELLS = REPORTS / "cells.json"
+COMMENT = REPORTS / "comment.md"  # of `report --compare`, for a pull request
 
 
 def model(key: str) -> Path:

@@ -104,7 +104,7 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
             "axis": {"format": ".0e", "tickCount": 6},
         },
     }
-    faded = {"condition": {"test": "datum.front || datum.chosen", "value": 1}, "value": 0.35}
+    faded = {"condition": {"test": "datum.front || datum.chosen", "value": 1}, "value": 0.45}
     layers = [
         _line(x, position),
         *_gates(x, position),
@@ -145,7 +145,6 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
         "data": {"name": "cells"},
         "transform": [{"filter": f"isValid(datum.{x})"}],
         "layer": layers,
-        "config": {"legend": {"orient": "bottom", "columns": 5, "symbolType": "circle"}},
     }
 
 

@@ -54,7 +54,10 @@ async function draw() {
   const colour = (name) => style.getPropertyValue(name).trim();
   const [text, muted, line] = ["--text", "--muted", "--line"].map(colour);
   const axis = { labelColor: text, titleColor: text, gridColor: line, domainColor: muted, tickColor: muted };
-  const config = { background: null, view: { stroke: null }, axis, legend: { labelColor: text, titleColor: text } };
+  const columns = document.body.clientWidth < 600 ? 3 : 6;
+  const layout = { bottom: { direction: "vertical", anchor: "start" } };
+  const legend = { labelColor: text, symbolBaseFillColor: text, symbolBaseStrokeColor: text, orient: "bottom", columns, layout };
+  const config = { background: null, view: { stroke: null }, axis, legend };
   const datasets = { cells: data.cells.filter(wanted), gates: data.gates.filter(wanted) };
   const drawn = [];
   for (const place of document.querySelectorAll(".chart")) {
