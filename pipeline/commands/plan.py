@@ -79,4 +79,5 @@ def text(plan: Plan) -> str:
 
 
 def _short(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"'{text}'" if " " in text else text

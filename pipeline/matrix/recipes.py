@@ -15,7 +15,7 @@ from pipeline.types import Family, Recipe
 # word → its type; a method may narrow it to a list of values, and may bring words of its own with their values
 WORDS: dict[str, type | tuple[type, ...]] = {
     "bits": int,
-    "group_size": int,
+    "group_size": int,  # or a list: the first that divides every row of the model
     "symmetric": bool,
     "accuracy_level": int,
     "lm_head_bits": int,
@@ -71,6 +71,8 @@ def _problem(method: str, takes: Mapping[str, Any], word: str, value: Any) -> st
     if word not in takes:
         return f"method {method} takes no '{word}' ({suggest(word, takes)})"
     kind: Any = WORDS.get(word, object)
+    if word == "group_size" and isinstance(value, list) and value:
+        return next((found for size in value if (found := _problem(method, takes, word, size))), None)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
         return f"'{word}: {value!r}' has the wrong type"
     if takes[word] and value not in takes[word]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.errors import suggest
+from pipeline.matrix.fallbacks import SMALLEST_BLOCK, other_rows, resolved, undivided
 from pipeline.matrix.recipes import PER_CHANNEL, parse_recipe
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.canonical import unhonoured
@@ -15,7 +16,6 @@ from pipeline.model.dimensions import Dimensions
 from pipeline.types import BITS, Family, Recipe
 
 DEFAULT = "default"
-SMALLEST_BLOCK = 32  # of a quantized type
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ class Combination:
 
     @cached_property
     def recipe(self) -> Recipe | None:
-        """The backend's recipe for this precision on this target, or None when it has none."""
+        """The backend's recipe for this precision on this target and this model, or None when it has none."""
         raw = self.backend_conf["recipes"].get(self.family, {}).get(self.chosen)
         if raw is None:
             return None
         where = f"backend.{self.backend}.recipes.{self.family}.{self.chosen}"
-        return parse_recipe(self.chosen, Family(self.family), raw, where, self.backend_conf["methods"])
+        recipe = parse_recipe(self.chosen, Family(self.family), raw, where, self.backend_conf["methods"])
+        return resolved(recipe, self.dimensions, self.backend_conf["rows"])
 
     def form(self, recipe: Recipe) -> str:
         """The recipe's input form, or what the target's provider family takes in its place."""
@@ -119,31 +120,32 @@ def target_holds_model(c: Combination) -> str | None:
 
 
 def group_size_divides(c: Combination) -> str | None:
-    size = c.recipe.settings.get("group_size", PER_CHANNEL) if c.recipe else PER_CHANNEL
-    if size == PER_CHANNEL:
+    """Of a list, none does: the first that does was taken (`resolved`)."""
+    settings = c.recipe.settings if c.recipe else {}
+    size = settings.get("group_size", c.backend_conf["groups"].get(settings.get("mode"), PER_CHANNEL))
+    sizes = size if isinstance(size, list) else [size]
+    rows = undivided(sizes[-1], c.dimensions)
+    if rows is None:
         return None
-    for name in ("hidden_size", "intermediate_size"):
-        channels = getattr(c.dimensions, name)
-        if channels % size:
-            return f"group size {size} does not divide {name} {channels}"
-    return None
+    return f"group size {sizes[-1]}{' (the last of the list)' if len(sizes) > 1 else ''} does not divide {rows}"
 
 
 def rows_hold_the_type(c: Combination) -> str | None:
-    """A type comes in blocks of values of a row; for other rows the tool quietly takes another type."""
-    kind = c.recipe.settings.get("type") if c.recipe else None
-    rows = c.backend_conf["rows"].get(kind)
-    if c.recipe is None or rows is None or c.recipe.settings.get("allow_fallback"):
+    """A type comes in blocks of values of a row. Other quantized types for other rows are llama.cpp's usual mixture
+    (`resolved` says so), unless the recipe forbids them; no quantized type at all is another precision.
+    """
+    settings = c.recipe.settings if c.recipe else {}
+    rows, allowed = c.backend_conf["rows"].get(settings.get("type")), settings.get("allow_fallback")
+    if rows is None or allowed:
         return None
-    for name in ("hidden_size", "intermediate_size"):
-        channels = getattr(c.dimensions, name)
-        if channels % rows["multiple"]:
-            instead = rows["otherwise"] if channels % SMALLEST_BLOCK == 0 else "F16"
-            return (
-                f"{kind} needs rows of a multiple of {rows['multiple']}, {name} is {channels}; {c.backend} would take "
-                f"{instead} there (allow_fallback: true in the recipe accepts it)"
-            )
-    return None
+    unfit = other_rows(SMALLEST_BLOCK if allowed is None else rows["multiple"], c.dimensions)
+    if not unfit:
+        return None
+    kind, instead = settings["type"], "F16" if unfit[0] % SMALLEST_BLOCK else ", ".join(rows["otherwise"])
+    return (
+        f"{kind} needs rows of a multiple of {rows['multiple']}, the model has {', '.join(map(str, unfit))}; "
+        f"{c.backend} would take {instead} there (allow_fallback: true in the recipe accepts it)"
+    )
 
 
 RULES: tuple[Callable[[Combination], str | None], ...] = (

@@ -60,10 +60,10 @@ class MethodConf:
 
 @dataclass
 class RowsConf:
-    """A type whose blocks need rows of a multiple of values; for other rows the tool takes `otherwise`."""
+    """A type whose blocks need rows of a multiple of values; for other rows the tool takes of `otherwise`."""
 
     multiple: int = MISSING
-    otherwise: str = MISSING
+    otherwise: list[str] = MISSING
 
 
 @dataclass
@@ -92,6 +92,7 @@ class BackendConf:
     methods: dict[str, MethodConf] = field(default_factory=dict)
     forms: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, RowsConf] = field(default_factory=dict)  # by the value of the recipe's `type`
+    groups: dict[str, int] = field(default_factory=dict)  # by the recipe's `mode`: the values of its groups
     shown: str = ""  # the recipe's word that people name a precision by
     card: CardConf = field(default_factory=CardConf)
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from pipeline.backends.base import Contents
-from pipeline.backends.llamacpp.files import model_file, read_gguf
+from pipeline.backends.llamacpp.files import file_type, model_file, read_gguf
 
 FLOATS = ("F32", "F16", "BF16")
+WHOLE = 256  # values of a K-quant's block
 ROTARY = "rope_factors"
 PLACES = {"token_embd.weight": "embedding", "output.weight": "lm_head"}
 
@@ -21,4 +25,19 @@ def contents(folder: Path) -> Contents:
     weights = sum(int(tensor.n_elements) for tensor in tensors)
     kept = {PLACES[tensor.name]: tensor.tensor_type.name for tensor in tensors if tensor.name in PLACES}
     kept.setdefault("lm_head", kept.get("embedding", ""))  # tied
-    return Contents(quantized, bits, weights, dict(sorted(kept.items())))
+    return Contents(quantized, bits, weights, {**dict(sorted(kept.items())), **_fallbacks(reader)})
+
+
+def _fallbacks(reader: Any) -> dict[str, str]:
+    """{"rows of 576": "76 × Q5_0, 15 × Q8_0"} of a mixture of 256-value types whose rows do not all hold them."""
+    if not re.search("_K|IQ4_XS", file_type(reader)):
+        return {}
+    rows: dict[int, Counter[str]] = {}
+    for tensor in reader.tensors:
+        kind, length = tensor.tensor_type.name, int(tensor.shape[0])
+        if kind not in FLOATS and length % WHOLE:
+            rows.setdefault(length, Counter())[kind] += 1
+    return {
+        f"rows of {length}": ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
+        for length, kinds in sorted(rows.items())
+    }
