@@ -36,7 +36,7 @@ install-llamacpp:
 repro: install
 	@$(RUN) python -m pipeline compose $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES)
 	@$(RUN) { dvc repro -k; code=$$?; python -m pipeline report || code=$$?; \
-	  echo; echo "Compare the runs:  source $(VENV)/bin/activate && mlflow ui --backend-store-uri sqlite:///mlflow.db"; exit $$code; }
+	  echo; echo "Compare the runs:  source $(VENV)/bin/activate && python -m pipeline ui"; exit $$code; }
 
 lint: install
 	@$(RUN) ruff check . && ruff format --check . && mypy && lint-imports

@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "write reports/ again and print the comparison",
     "recommend": "which package to ship to each target, and why the others lost",
     "gate": "exit with 1 when a required cell misses a gate",
+    "ui": "open MLflow at the runs, with columns and charts chosen",
     "doctor": "which backends and targets are usable here, and what the others need",
     "benchmark": "measure a package on this device",
     "import-benchmark": "attach a speed that another device measured",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -12,10 +11,13 @@ from typing import Any
 from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.harness.params import load_yaml
+from pipeline.tracking import registry
+from pipeline.tracking.changes import what_changed
 from pipeline.tracking.client import clear_errors
 from pipeline.tracking.receipts import Receipts
 from pipeline.tracking.store import Store, StoreAwayError
-from pipeline.tracking.sweep import CellRun, Sweep, Winner
+from pipeline.tracking.sweep import CellRun, Sweep
+from pipeline.tracking.view import view_tags
 from pipeline.types import Status
 
 FINGERPRINT = "fingerprint"
@@ -23,6 +25,10 @@ PARENT = "mlflow.parentRunId"
 LOCK_S = 600.0  # as long as another process's delivery of packages may take
 BATCH = 100  # params or tags in one call, MLflow's limit
 DONE = ("FINISHED", "FAILED")
+SWEEP = "sweep"  # a parent's tag: its models
+CONTENT, HOLDER = "package_content", "package_run"  # a digest of what is uploaded; the run that holds it
+COMPARED = 20  # cells whose settings are fetched to say what changed
+JUDGED = ("gate", "ships_to", "winner.")  # tags that may go
 
 
 def deliver(sweep: Sweep, store: Store, receipts: Receipts, root: Path) -> Iterator[str]:
@@ -58,7 +64,7 @@ class _Delivery:
         sweep = self.sweep
         if not sweep.missing(receipts):
             return
-        parent = self._find(sweep.fingerprint) or self._create(sweep.suite, sweep.fingerprint, {"suite": sweep.suite})
+        parent = self._find(sweep.fingerprint) or self._parent(receipts)
         for cell in sweep.cells:
             if cell.fingerprint in receipts:
                 continue
@@ -77,25 +83,53 @@ class _Delivery:
             yield sweep.verdict
         self._give_up_leftovers()
 
+    def _parent(self, receipts: Receipts) -> Any:
+        """A new parent, named by its models, its suite, and what changed since the suite's last."""
+        tags = {"suite": self.sweep.suite, SWEEP: ", ".join(self.sweep.models)}
+        past = (
+            f"tags.suite = '{self.sweep.suite}' and tags.{SWEEP} = '{tags[SWEEP]}' and attributes.status = 'FINISHED'"
+        )
+        found = self.client.search_runs([self.experiment], past, order_by=["start_time DESC"], max_results=1)
+        if not found:
+            return self._create(self.sweep.name, self.sweep.fingerprint, tags)
+        runs = {name[5:]: run for name, run in found[0].data.tags.items() if name.startswith("cell.")}
+        before: dict[str, Mapping[str, str]] = dict.fromkeys(runs, {})
+        after: dict[str, Mapping[str, str]] = {cell.name: {} for cell in self.sweep.cells}
+        fresh = [cell for cell in self.sweep.cells if cell.name in runs and cell.fingerprint not in receipts]
+        for cell in fresh[:COMPARED]:
+            before[cell.name] = self.client.get_run(runs[cell.name]).data.params
+            after[cell.name] = cell.params
+        name = f"{self.sweep.name} · {what_changed(before, after)}"
+        return self._create(name, self.sweep.fingerprint, tags)
+
     def _cell(self, cell: CellRun, run: Any | None, parent: str) -> Any:
         """Log a cell, as the run that was left unfinished or as a new one."""
         tags = {**cell.tags, PARENT: parent}
         if cell.name in self.packages:
             tags["package_dvc_md5"] = self.packages[cell.name]
+        holder = self._holder(cell) if cell.package else None
+        if holder:
+            tags[HOLDER] = holder
         run = run or self._create(cell.name, cell.fingerprint, tags)
         self._log(run, metrics=cell.metrics, params=cell.params, tags=tags)
         for path in cell.files:
             self.client.log_artifact(run.info.run_id, str(path))
-        if cell.package:
+        if cell.package and not holder:
             self.client.log_artifacts(run.info.run_id, str(cell.package), "package")
+            self.client.set_tag(run.info.run_id, CONTENT, cell.content)
         self.client.set_terminated(run.info.run_id, "FAILED" if cell.status == Status.FAILED else "FINISHED")
         return run
 
+    def _holder(self, cell: CellRun) -> str | None:
+        """The run that has this very package already, card included."""
+        if not cell.content:
+            return None
+        found = self.client.search_runs([self.experiment], f"tags.{CONTENT} = '{cell.content}'", max_results=10)
+        return next((str(run.info.run_id) for run in found if _done(run)), None)
+
     def _finish_parent(self, run: Any, runs: Mapping[str, str]) -> None:
         tags = {f"cell.{name}": id_ for name, id_ in runs.items()}
-        if self.sweep.note:
-            tags["mlflow.note.content"] = self.sweep.note
-        self._log(run, metrics=self.sweep.counts(), params={"suite": self.sweep.suite}, tags=tags)
+        self._log(run, metrics={}, params={"suite": self.sweep.suite}, tags=tags)
         for path in self.sweep.files:
             self.client.log_artifact(run.info.run_id, str(path))
         self.client.set_terminated(run.info.run_id)
@@ -103,50 +137,40 @@ class _Delivery:
     def _judge(self, parent: str, runs: Mapping[str, str]) -> None:
         """Say how the gates judge every cell, and which are the winners: of runs that may be there for long."""
         for cell in self.sweep.cells:
-            for name, text in cell.verdict.items():
-                self.client.set_tag(runs[cell.name], name, text)
-        if self.sweep.note:
-            self.client.set_tag(parent, "mlflow.note.content", self.sweep.note)
+            self._tell(runs[cell.name], cell.verdict)
+        self._tell(parent, self.sweep.told)
         for winner in self.sweep.winners:
             if winner.cell:
-                self._register(winner, runs[winner.cell])
+                run = runs[winner.cell]
+                registry.register(self.client, winner, self.client.get_run(run).data.tags.get(HOLDER, run))
             else:
-                self._withdraw(winner)
+                registry.withdraw(self.client, winner)
 
-    def _withdraw(self, winner: Winner) -> None:
-        """Nothing passes any more: the alias must not go on naming what once did."""
-        from mlflow.exceptions import MlflowException
-
-        with contextlib.suppress(MlflowException):  # no such model, or no such alias
-            self.client.delete_registered_model_alias(winner.name, winner.target)
-
-    def _register(self, winner: Winner, run: str) -> None:
-        """A version of the model for the winner's run, found again by its run, and the target as its alias.
-
-        The source is the run's package: a server refuses paths of this machine. A package too large to upload is
-        named by its digest and path.
-        """
-        from mlflow.exceptions import MlflowException
-
-        with contextlib.suppress(MlflowException):  # it is there already
-            self.client.create_registered_model(winner.name)
-        versions = self.client.search_model_versions(f"name = '{winner.name}'")
-        version = next((found for found in versions if found.run_id == run), None)
-        if version is None:
-            version = self.client.create_model_version(winner.name, f"runs:/{run}/package", run, tags=dict(winner.tags))
-        self.client.set_registered_model_alias(winner.name, winner.target, version.version)
+    def _tell(self, run: str, tags: Mapping[str, str]) -> None:
+        """Set what changed of a run's tags, and take away those of earlier verdicts."""
+        held = self.client.get_run(run).data.tags
+        for name, text in tags.items():
+            if held.get(name) != text:
+                self.client.set_tag(run, name, text)
+        for name in held:
+            if name.startswith(JUDGED) and name not in tags:
+                self.client.delete_tag(run, name)
 
     def _experiment(self, store: Store) -> str:
         name = self.sweep.experiment
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return str(self.client.create_experiment(name, artifact_location=store.artifacts or None))
+            tags = view_tags()
+            return str(self.client.create_experiment(name, artifact_location=store.artifacts or None, tags=tags))
         if found.lifecycle_stage != "active":
             raise ToolError(
                 f"the experiment '{name}' was deleted",
                 where=f"MLflow at {store.shown}",
                 hint=f"restore it: mlflow experiments restore -x {found.experiment_id}, or set track.experiment",
             )
+        for key, text in view_tags().items():
+            if found.tags.get(key) != text:
+                self.client.set_experiment_tag(found.experiment_id, key, text)
         return str(found.experiment_id)
 
     def _find(self, fingerprint: str) -> Any:

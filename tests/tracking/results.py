@@ -16,6 +16,7 @@ import yaml
 from pipeline.reporting.cells import METRICS
 from tests.support.tiny import ROOT
 
+PARENT = "phi-tiny · default"
 CELLS = ("phi-tiny_fp32_onnxruntime_cpu", "phi-tiny_int4_onnxruntime_cpu")
 
 
@@ -105,7 +106,7 @@ def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
 def empty(database: Path) -> None:
     """Take all runs and the project's experiment out of a store, as if it had just been made."""
     with sqlite3.connect(database) as store:
-        for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
+        for table in ("tags", "params", "metrics", "latest_metrics", "experiment_tags", "runs"):
             store.execute(f"delete from {table}")
         store.execute("delete from experiments where name = 'phi-deploy'")
 

@@ -7,10 +7,10 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.tracking import track
-from tests.tracking.results import CELLS, Results, empty
+from tests.tracking.results import CELLS, PARENT, Results, empty
 
 FP32, INT4 = CELLS
-ONCE = ["default", *CELLS]
+ONCE = [PARENT, *CELLS]
 
 KILL = """
 import os, signal
@@ -45,7 +45,7 @@ def test_a_changed_cell_is_a_new_run_and_the_others_stay(delivered: Results) -> 
     before = dict(delivered.query("select name, run_uuid from runs"))
     delivered.change(INT4, "perplexity", 14.0)
     assert track(delivered.root, None).delivered == (INT4,)
-    assert delivered.names() == ["default", "default", FP32, INT4, INT4]
+    assert delivered.names() == [PARENT, f"{PARENT} · measured again", FP32, INT4, INT4]
     tags = delivered.query(f"select value from tags where key = 'cell.{FP32}'")
     assert tags == [(before[FP32],), (before[FP32],)], "both sweeps name the one run of the unchanged cell"
 
@@ -58,9 +58,9 @@ def test_a_changed_card_is_a_new_run(delivered: Results) -> None:
 def test_a_removed_cell_is_a_new_sweep_without_new_cells(delivered: Results) -> None:
     delivered.write(delivered.records[:1])
     assert track(delivered.root, None).delivered == ()
-    assert delivered.names() == ["default", "default", FP32, INT4]
+    assert delivered.names() == [PARENT, f"{PARENT} · 1 cell fewer", FP32, INT4]
     assert track(delivered.root, None).delivered == ()
-    assert delivered.names() == ["default", "default", FP32, INT4]
+    assert delivered.names() == [PARENT, f"{PARENT} · 1 cell fewer", FP32, INT4]
 
 
 def test_a_delivery_killed_in_the_middle_is_completed_without_duplicates(results: Results) -> None:
@@ -68,7 +68,7 @@ def test_a_delivery_killed_in_the_middle_is_completed_without_duplicates(results
     assert killed.returncode < 0
     assert len(receipts(results)) == 1
     assert dict(results.query("select name, status from runs")) == {
-        "default": "RUNNING",
+        PARENT: "RUNNING",
         FP32: "FINISHED",
         INT4: "RUNNING",
     }
@@ -85,7 +85,7 @@ def test_what_a_killed_delivery_left_of_results_that_changed_since_is_ended(resu
     results.change(INT4, "perplexity", 14.0)
     assert track(results.root, None).delivered == (INT4,)
     assert results.query("select count(*) from runs where status = 'RUNNING'") == [(0,)]
-    assert results.query("select name from runs where status = 'KILLED' order by name") == [("default",), (INT4,)]
+    assert results.query("select name from runs where status = 'KILLED' order by name") == [(PARENT,), (INT4,)]
     results.change(INT4, "perplexity", 12.5)
     assert track(results.root, None).delivered == (INT4,)
     assert results.query("select count(*) from runs where status = 'KILLED'") == [(0,)]

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, ToolError
 from pipeline.tracking import store, track
 from pipeline.tracking.store import clean, main_root, open_store
 from tests.support.tiny import ROOT
-from tests.tracking.results import CELLS, Results
+from tests.tracking.results import CELLS, PARENT, Results
 
 
 def run(root: Path, *command: str) -> None:
@@ -39,7 +39,7 @@ def test_an_experiment_that_dvc_runs_elsewhere_lands_in_the_main_projects_store(
     run(root, "git", "add", "-A")
     run(root, "git", "commit", "-qm", "start")
     run(root, sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", "try-this", "-S", "suite=seven")
-    assert results.names() == [*CELLS, "seven"]
+    assert results.names() == [PARENT.replace("default", "seven"), *CELLS]
     assert results.query("select distinct value from tags where key = 'dvc_exp_name'") == [("try-this",)]
     assert results.query("select distinct value from params where key = 'suite'") == [("seven",)]
     assert len(results.query("select distinct value from tags where key = 'git_commit'")) == 1

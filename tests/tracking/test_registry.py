@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pipeline.matrix.gates import judge
 from pipeline.records import Figures
 from pipeline.strict import plain, read
 from pipeline.tracking import track
-from tests.tracking.results import CELLS, Results
+from tests.tracking.results import CELLS, PARENT, Results
 from tests.tracking.server import Server
 
 FP32, INT4 = CELLS
@@ -50,7 +49,14 @@ def test_the_winner_of_a_target_is_registered_and_moves_with_the_gates(results: 
     client = MlflowClient(tracking_uri=uri)
     version = client.get_model_version_by_alias("phi-deploy.phi-tiny", "cpu")
     assert version.tags["package_sha256"] == "ab" * 32
-    assert json.loads(version.tags["gates"])[0]["gate"] == "max_kl_nats"
+    assert (version.tags["gate.max_kl_nats"], version.tags["gates"]) == ("passed, 0.05 of 0.1", "passed")
+    assert {name: version.tags[name] for name in ("kl_nats_mean", "size_mb", "precision")} == {
+        "kl_nats_mean": "0.05",
+        "size_mb": "0.0004",
+        "precision": "int4",
+    }
+    assert "**phi-tiny int4 onnxruntime** for cpu" in version.description
+    assert "phi-tiny" in client.get_registered_model("phi-deploy.phi-tiny").description
 
     gate(results, largest_kl=0.01)
     track(results.root, None)
@@ -59,9 +65,9 @@ def test_the_winner_of_a_target_is_registered_and_moves_with_the_gates(results: 
     track(results.root, None)
     assert aliases(uri) == {"cpu": INT4}, "the verdict came back, and with it the alias"
     assert len(client.search_model_versions("name = 'phi-deploy.phi-tiny'")) == 2
-    assert results.names() == ["default", *CELLS], "a changed gate logs no run again"
+    assert results.names() == [PARENT, *CELLS], "a changed gate logs no run again"
     tags = dict(results.query(f"select key, value from tags join runs using (run_uuid) where name = '{INT4}'"))
-    assert json.loads(tags["gates"])[0]["bound"] == 0.1
+    assert (tags["gate.max_kl_nats"], tags["ships_to"]) == ("passed, 0.05 of 0.1", "cpu")
     gate(results, largest_kl=-1)
     track(results.root, None)
     assert aliases(uri) == {}
@@ -101,3 +107,24 @@ def test_a_real_server_takes_the_source_by_its_run(server: Server, results: Resu
     uri = f"http://127.0.0.1:{server.port}"
     assert track(results.root, uri).delivered == CELLS
     assert aliases(uri) == {"cpu": INT4}
+
+
+def test_another_gate_leaves_no_tag_of_the_old_one(results: Results) -> None:
+    gate(results, largest_kl=0.1)
+    track(results.root, None)
+    records = results.records
+    for record in records:
+        record["gates"] = plain(judge(read(Figures, record["metrics"]), None, {"max_package_mb": 0.0005}))
+    results.write(records)
+    track(results.root, None)
+    tags = dict(results.query(f"select key, value from tags join runs using (run_uuid) where name = '{FP32}'"))
+    assert (tags["gates"], tags["gate.max_package_mb"]) == ("missed 1 of 1", "missed, 0.001 of 0.0005")
+    assert "gate.max_kl_nats" not in tags
+    assert "misses max_package_mb" in tags["mlflow.note.content"]
+    parent = dict(results.query(f"select key, value from tags join runs using (run_uuid) where name = '{PARENT}'"))
+    assert (parent["cells"], parent["winner.cpu"]) == ("1 pass, 1 miss a gate", "int4 onnxruntime · KL 5.0e-2 · 0.0 MB")
+    records[1]["gates"] = records[0]["gates"]
+    results.write(records)
+    track(results.root, None)
+    parent = dict(results.query(f"select key, value from tags join runs using (run_uuid) where name = '{PARENT}'"))
+    assert (parent["cells"], "winner.cpu" in parent) == ("2 miss a gate", False)

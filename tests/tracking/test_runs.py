@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.tracking import track
-from tests.tracking.results import CELLS, Results
+from tests.tracking.results import CELLS, PARENT, Results
 
 FP32, INT4 = CELLS
 
@@ -25,18 +25,19 @@ def files(results: Results, run: str) -> set[str]:
 
 
 def test_every_cell_is_one_run_below_the_suite(delivered: Results) -> None:
-    assert delivered.names() == ["default", FP32, INT4]
-    parent = delivered.query("select run_uuid from runs where name = 'default'")[0][0]
+    assert delivered.names() == [PARENT, FP32, INT4]
+    parent = delivered.query(f"select run_uuid from runs where name = '{PARENT}'")[0][0]
     assert {column(delivered, "tags", cell)["mlflow.parentRunId"] for cell in CELLS} == {parent}
     assert delivered.query("select distinct status from runs") == [("FINISHED",)]
 
 
 def test_the_parent_names_every_cells_run_and_holds_the_report(delivered: Results) -> None:
     runs = dict(delivered.query("select name, run_uuid from runs"))
-    tags = column(delivered, "tags", "default")
+    tags = column(delivered, "tags", PARENT)
     assert {tags[f"cell.{cell}"] for cell in CELLS} == {runs[cell] for cell in CELLS}
-    assert files(delivered, "default") == {"summary.md", "cells.json", "quality_size.png"}
-    assert column(delivered, "metrics", "default") == {"cells_ok": 2, "cells_skipped": 0, "cells_failed": 0}
+    assert files(delivered, PARENT) == {"summary.md", "cells.json", "quality_size.png"}
+    assert (tags["cells"], tags["sweep"]) == ("2 pass", "phi-tiny")
+    assert "# Summary" in tags["mlflow.note.content"]
 
 
 def test_a_cells_settings_and_axes_are_params_and_tags(delivered: Results) -> None:
@@ -53,7 +54,7 @@ def test_a_cells_settings_and_axes_are_params_and_tags(delivered: Results) -> No
 
 
 def test_a_figure_that_was_not_measured_is_no_metric_but_a_reason(delivered: Results) -> None:
-    assert column(delivered, "metrics", INT4) == {"perplexity": 12.5, "size_bytes": 1000, "decode_tokens_per_s": 80.25}
+    assert column(delivered, "metrics", INT4) == {"perplexity": 12.5, "size_mb": 0.001, "decode_tokens_per_s": 80.25}
     assert json.loads(column(delivered, "tags", INT4)["not_measured"]) == {"load_s": "no such device"}
 
 
@@ -80,7 +81,7 @@ def test_failed_and_skipped_cells_are_runs_with_a_reason_and_no_package(results:
     results.write(records)
     track(results.root, None)
     assert dict(results.query("select name, status from runs")) == {
-        "default": "FINISHED",
+        PARENT: "FINISHED",
         FP32: "FAILED",
         INT4: "FINISHED",
     }
@@ -128,3 +129,60 @@ def test_one_line_says_what_was_delivered_and_where(delivered: Results, caplog: 
     assert [record.getMessage() for record in caplog.records] == [
         "track: 1 cell delivered to sqlite:///mlflow.db (experiment phi-deploy)"
     ]
+
+
+def test_the_same_package_is_uploaded_once(delivered: Results) -> None:
+    delivered.change(INT4, "decode_tokens_per_s", 90.0)
+    assert track(delivered.root, None).delivered == (INT4,)
+    first, second = (
+        run for (run,) in delivered.query(f"select run_uuid from runs where name = '{INT4}' order by start_time")
+    )
+    held = {
+        run: sorted(path.name for path in (delivered.root / "mlartifacts" / run).rglob("*.onnx"))
+        for run in (first, second)
+    }
+    assert held == {first: ["model.onnx"], second: []}
+    assert (first,) in delivered.query(f"select value from tags where key = 'package_run' and run_uuid = '{second}'")
+
+
+def test_each_quality_is_one_figure_and_of_the_tokens_that_are_compared() -> None:
+    from pipeline.records import Figures
+    from pipeline.reporting.cells import METRICS
+    from pipeline.tracking import words
+
+    held = dict.fromkeys(METRICS) | {"kl_nats_mean": 2e-3, "kl_nats_mean_common": 1.23456789e-3, "peak_rss_bytes": 2e9}
+    held |= {"kl_nats_mean_default_mode": 1.0, "kl_nats_mean_default_mode_common": 1.0, "common_tokens": 7}
+    assert words.figures(Figures(**held)) == {
+        "kl_nats_mean": 0.00123457,
+        "kl_log10": -2.90849,
+        "peak_rss_mb": 2000,
+        "evaluated_tokens": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"a": {"q.bits": "4"}}, {"a": {"q.bits": "8"}}, "bits 4 → 8"),
+        (
+            {"a": {"q.bits": "4"}, "b": {}},
+            {"a": {"q.bits": "4", "data.text": "f0"}, "c": {}},
+            "1 cell more, 1 cell fewer",
+        ),
+        ({"a": {}}, {"a": {}}, "measured again"),
+        ({"a": {}}, {"a": {"x.p": "1", "x.q": "2", "x.r": "3"}}, "p none → 1, q none → 2, 1 more settings"),
+        ({"a": {"p": "x" * 99}}, {"a": {"p": "y"}}, f"p {'x' * 57}…"),
+    ],
+)
+def test_a_parents_name_says_what_changed(before: dict, after: dict, said: str) -> None:
+    from pipeline.tracking.changes import what_changed
+
+    assert what_changed(before, after) == said
+
+
+def test_a_changed_setting_names_the_new_parent(delivered: Results) -> None:
+    records = delivered.records
+    records[1]["settings"]["quantize"]["settings"]["bits"] = 8
+    delivered.write(records)
+    track(delivered.root, None)
+    assert delivered.names() == [PARENT, f"{PARENT} · bits 4 → 8", FP32, INT4, INT4]

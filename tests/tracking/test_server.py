@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.errors import ToolError
 from pipeline.tracking import track
-from tests.tracking.results import CELLS, Results, empty
+from tests.tracking.results import CELLS, PARENT, Results, empty
 from tests.tracking.server import Line, Server, free_port
 
 FP32, INT4 = CELLS
@@ -71,7 +71,7 @@ def test_results_reach_a_server_that_is_away_at_first_and_cut_off_in_the_middle(
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"track: 1 cell delivered to {line.uri} (experiment phi-deploy)\n"
     runs = server.runs()
-    assert set(runs) == {"default", *CELLS}
+    assert set(runs) == {PARENT, *CELLS}
     assert {run["info"]["status"] for run in runs.values()} == {"FINISHED"}
     served = {path.relative_to(server.folder / "served").as_posix() for path in server.folder.glob("served/**/*.onnx")}
     assert served == {f"1/{runs[cell]['info']['run_id']}/artifacts/package/model.onnx" for cell in CELLS}

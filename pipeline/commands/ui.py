@@ -1,0 +1,27 @@
+"""ui: MLflow's pages of the results, opened at the runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="where to serve; default 127.0.0.1")
+    parser.add_argument("--port", "-p", type=int, default=5000, help="default 5000")
+    parser.add_argument("--no-browser", action="store_true", help="print the links, open none")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pipeline import layout
+    from pipeline.harness.params import read_params
+    from pipeline.tracking.ui import show
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    experiment = str(read_params(layout.PARAMS)["track"]["experiment"])
+    return show(Path(), experiment, (arguments.host, arguments.port), not arguments.no_browser, say)
