@@ -13,3 +13,55 @@ from pipeline.errors import explain, suggest
 from pipeline.terminal import paint
 from pipeline.version import VERSION
 
+ANYWHERE = ("benchmark", "verify", "completion")  # on a device there is nothing but the package
+MARK = Path("conf/config.yaml")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        parser().print_help()
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        sys.stdout.write(f"phi-deploy {VERSION}\n")
+        return 0
+    if words[0] not in COMMANDS:
+        return _fail(f"unknown command '{words[0]}'; {suggest(words[0], COMMANDS)}", 2)
+    gc.disable()  # short-lived: collecting garbage is a tenth of the time a command takes
+    command = module_of(words[0])
+    own = argparse.ArgumentParser(prog=f"{called()} {words[0]}", description=COMMANDS[words[0]])
+    command.configure(own)
+    arguments = own.parse_args(words[1:])
+    if words[0] not in ANYWHERE:
+        _enter_project(arguments)
+    try:
+        return int(command.run(arguments))
+    except BrokenPipeError:
+        return 0
+    except BaseException as error:
+        expected = explain(error)
+        if expected is None:
+            raise
+        return _fail(*expected)
+
+
+def _enter_project(arguments: argparse.Namespace) -> None:
+    """Run in the project's root, from wherever in it; paths that were given stay what they are."""
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / MARK).is_file()), here)
+    for name, value in vars(arguments).items():
+        if isinstance(value, Path):
+            setattr(arguments, name, here / value)
+        elif isinstance(value, list) and value and isinstance(value[0], Path):
+            setattr(arguments, name, [here / path for path in value])
+    os.chdir(root)
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"{paint('error:', 'red', sys.stderr)} {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

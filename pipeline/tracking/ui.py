@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -23,8 +23,10 @@ SERVER = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 NOTHING = "run dvc repro (or make repro) first: its last stage delivers the results"
 
 
-def show(root: Path, experiment: str, address: tuple[str, int], browser: bool, say: Callable[[str], None]) -> int:
-    """Serve the project's store at `address` (host, port) until interrupted, and say which links to open.
+def show(
+    root: Path, experiment: str, address: tuple[str, int], browser: bool, say: Callable[[Mapping[str, str]], None]
+) -> int:
+    """Serve the project's store at `address` (host, port) until interrupted, and say which links to open, by name.
 
     Where MLFLOW_TRACKING_URI names a server, nothing is served: its links are said. Raises DataError where nothing was
     delivered yet, ConfigError for a port in use, ToolError for a server that does not start or answer.
@@ -44,7 +46,6 @@ def show(root: Path, experiment: str, address: tuple[str, int], browser: bool, s
             shown = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
             _wait(server, shown)
             _open(shown, number, browser, say)
-            say("Ctrl-C ends it.")
             return int(_drain(server))
         except KeyboardInterrupt:
             return 0
@@ -107,11 +108,13 @@ def _drain(server: subprocess.Popen[bytes]) -> int:
     return server.wait()
 
 
-def _open(server: str, number: str, browser: bool, say: Callable[[str], None]) -> None:
-    cells = link(server, number, CELLS)
-    say(f"cells   {cells}")
-    say(f"charts  {link(server, number, CELLS, 'CHART')}")
-    say(f"runs of the whole matrix  {link(server, number, SWEEPS)}")
-    say(f"models  {server.rstrip('/')}/#/models")
+def _open(server: str, number: str, browser: bool, say: Callable[[Mapping[str, str]], None]) -> None:
+    links = {
+        "cells": link(server, number, CELLS),
+        "charts": link(server, number, CELLS, "CHART"),
+        "sweeps": link(server, number, SWEEPS),
+        "models": f"{server.rstrip('/')}/#/models",
+    }
+    say(links)
     if browser:
-        webbrowser.open(cells)
+        webbrowser.open(links["cells"])

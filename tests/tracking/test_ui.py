@@ -33,12 +33,12 @@ def test_a_served_store_has_the_view_that_the_links_name(delivered: Results, tmp
     with subprocess.Popen(command, cwd=delivered.root, env=env, text=True, **pipes) as ui:
         watchdog = threading.Timer(120, ui.kill)
         watchdog.start()
-        lines = [ui.stdout.readline() for _ in range(5)]
+        lines = [ui.stdout.readline() for _ in range(2)]
         tags = json.loads(Server(tmp_path, port).ask("GET", "/api/2.0/mlflow/experiments/get?experiment_id=1"))
         ui.send_signal(signal.SIGINT)
         assert ui.wait(30) == 0, ui.stderr.read()
         watchdog.cancel()
-    assert f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning" in lines[0]
+    assert f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning" in lines[1]
     held = {tag["key"]: tag["value"] for tag in tags["experiment"]["tags"]}
     assert held == view_tags()
     columns = json.loads(held["mlflow.sharedViewState.cells"])["selectedColumns"]
