@@ -47,6 +47,11 @@ def evaluation(key: str) -> Path:
     return ARTIFACTS / "evaluations" / f"{key}.json"
 
 
+def scores(key: str) -> Path:
+    """What each scored token contributed to an evaluation: NLL, KL, Δp, and whether the same token came first."""
+    return ARTIFACTS / "evaluations" / f"{key}.npz"
+
+
 def package(key: str) -> Path:
     return PACKAGES / key
 

@@ -35,36 +35,67 @@ class Build(Outcome):
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of a build; None where one was not measured. KL in nats per token, agreement and accuracy as shares."""
+    """Figures of a build; None where one was not measured. KL in nats per token, agreement and accuracy as shares.
+
+    `_se` are standard errors over windows, `_low` and `_high` the ends of a 95 % interval.
+    """
 
     perplexity: float | None
     kl_nats_mean: float | None
+    kl_nats_mean_se: float | None
+    kl_nats_p50: float | None
+    kl_nats_p90: float | None
+    kl_nats_p99: float | None
+    kl_nats_p999: float | None
+    kl_nats_max: float | None
     top1_agreement: float | None
+    top1_agreement_se: float | None
+    flips: float | None
+    rms_delta_p: float | None
     evaluated_tokens: int | None
     perplexity_default_mode: float | None
     kl_nats_mean_default_mode: float | None
     top1_agreement_default_mode: float | None
     task_accuracy: float | None
+    task_accuracy_low: float | None
+    task_accuracy_high: float | None
+    answer_flips: float | None
 
 
 @dataclass(frozen=True)
 class ReferenceFigures:
-    """transformers' own figures on the same windows and questions; `nll` is summed per window."""
+    """transformers' own figures on the same windows and questions; `nll` is summed per window, `answers` are chosen."""
 
     perplexity: float
     task_accuracy: float | None
     nll: tuple[float, ...]
     answered_right: tuple[bool, ...]
+    answers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Sums per window over its scored tokens: NLL and KL in nats, `top1` counts agreements."""
+    """Sums per window over its scored tokens: NLL and KL in nats, `top1` counts agreements.
+
+    `delta_p_squares` sums the squares of Δp, `kl_max` is a window's largest KL.
+    """
 
     tokens: tuple[int, ...]
     nll: tuple[float, ...]
     kl: tuple[float, ...]
     top1: tuple[int, ...]
+    delta_p_squares: tuple[float, ...]
+    kl_max: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tails:
+    """Percentiles of the tokens' KL, in nats: number n is of the first n+1 windows, for percentiles do not add up."""
+
+    p50: tuple[float, ...]
+    p90: tuple[float, ...]
+    p99: tuple[float, ...]
+    p999: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -79,10 +110,21 @@ class Decode:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A prompt that the build goes on with otherwise than the reference: texts, from `departs` tokens on apart."""
+
+    prompt: str
+    reference: str
+    build: str
+    departs: int
+
+
+@dataclass(frozen=True)
 class Evaluation(Outcome):
     """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode.
 
-    `data` has the SHA-256 of each file that it was measured on.
+    `data` has the SHA-256 of each file that it was measured on; `examples` are at most five. What each scored token
+    contributed lies beside it, in <build>.npz (`layout.scores`).
     """
 
     metrics: Quality
@@ -90,10 +132,13 @@ class Evaluation(Outcome):
     reference: ReferenceFigures
     windows: Windows
     windows_default_mode: Windows | None
+    tails: Tails
     answered_right: tuple[bool, ...]
+    answers: tuple[int, ...]
     computed_in: Mapping[str, Mapping[str, str]]
     decode: Decode
     data: Mapping[str, str]
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,9 +233,21 @@ class Common:
 
     perplexity_common: float | None
     kl_nats_mean_common: float | None
+    kl_nats_mean_se_common: float | None
+    kl_nats_p50_common: float | None
+    kl_nats_p90_common: float | None
+    kl_nats_p99_common: float | None
+    kl_nats_p999_common: float | None
+    kl_nats_max_common: float | None
     top1_agreement_common: float | None
+    top1_agreement_se_common: float | None
+    flips_common: float | None
+    rms_delta_p_common: float | None
     kl_nats_mean_default_mode_common: float | None
     task_accuracy_common: float | None
+    task_accuracy_low_common: float | None
+    task_accuracy_high_common: float | None
+    answer_flips_common: float | None
     common_tokens: int | None
 
 
@@ -222,6 +279,14 @@ class PackageRef:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Tokens and summed KL, in nats, of each window that the target's cells share: cells are compared pair by pair."""
+
+    tokens: tuple[int, ...]
+    kl: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """A cell in reports/cells.json: axes, figures, the reason of each that is missing, and the settings behind it."""
 
@@ -243,3 +308,5 @@ class Row:
     measured_on: str | None
     noisy: bool
     settings: Mapping[str, Mapping[str, Any]]
+    shared: Shared | None = None
+    examples: tuple[Example, ...] = ()

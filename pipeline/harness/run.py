@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import layout
 from pipeline.errors import explain
-from pipeline.files import fresh_folder, write_json
+from pipeline.files import fresh_folder, write_bytes, write_json
 from pipeline.harness.inputs import read_entry
 from pipeline.harness.interpreter import hide
 from pipeline.harness.outcome import Skip, why_skipped, why_unusable, write_skipped
@@ -27,6 +27,7 @@ from pipeline.types import Status
 
 log = logging.getLogger(__name__)
 
+EMPTY_ARCHIVE = b"PK\x05\x06" + bytes(18)  # an .npz without arrays: a result that DVC looks for is always there
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -124,7 +125,9 @@ def _why_unusable(entry: Any) -> str | None:
 
 def _skip(outs: tuple[Path, ...], reason: str) -> None:
     if outs[0].suffix == ".json":
-        write_skipped(outs, reason)
+        for path in outs[1:]:
+            write_bytes(path, EMPTY_ARCHIVE)
+        write_skipped(outs[:1], reason)
         return
     with fresh_folder(outs[0]) as out:
         write_skipped([out], reason)

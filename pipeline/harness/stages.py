@@ -29,6 +29,7 @@ _REFERENCE = (
 _PACKAGE = (
     "pipeline/backends/reading.py",
     "pipeline/metrics/shared.py",
+    "pipeline/metrics/uncertainty.py",
     "pipeline/model/side_files.py",
     "pipeline/packaging/card.py",
     "pipeline/model/licenses.py",
@@ -46,7 +47,8 @@ def _nothing(key: str, entry: Any) -> tuple[Path, ...]:
 class Stage:
     """A stage over a group of the plan.
 
-    outs: what an entry leaves; the first is a folder with a manifest or a JSON file, and says how the stage ended.
+    outs: what an entry leaves; the first is a folder with a manifest or a JSON file, and says how the stage ended,
+    as do other JSON files.
     after: results of earlier stages; where one was skipped, so is this. code: files, and folders whole, with
     `{backend}` in their names. hides: modules that its process must not import, though they are installed.
     """
@@ -58,6 +60,11 @@ class Stage:
     code: tuple[str, ...]
     after: Callable[[str, Any], tuple[Path, ...]] = _nothing
     hides: tuple[str, ...] = ()
+
+    def record(self, key: str) -> Path:
+        """The JSON file among its results, else the folder: what the report reads."""
+        outs = self.outs(key)
+        return next((path for path in outs if path.suffix == ".json"), outs[-1])
 
     def code_of(self, backend: str) -> list[str]:
         """The files and folders of code that decide what it writes for a backend."""
@@ -86,7 +93,7 @@ _ALL = (
         "evaluate",
         "builds",
         entries.Evaluate,
-        lambda key: (layout.evaluation(key),),
+        lambda key: (layout.evaluation(key), layout.scores(key)),
         ("pipeline/metrics", PROCESS, RECORDS, *_BACKEND),
         after=lambda key, entry: (layout.build(key),),
         hides=("torch",),  # the runtime's alone: mlx-lm imports transformers, which imports torch wherever it is

@@ -1,4 +1,4 @@
-"""Perplexity, KL divergence and top-1 agreement of one window, as sums that add up over windows.
+"""Perplexity, KL divergence and top-1 agreement, position by position.
 
 Positions 2…n of a window of n tokens are scored. With p the reference's and q the build's next-token
 distribution (softmax in float64): NLL = -ln q(token); KL = Σ p (ln p - ln q), in nats per token.
@@ -14,20 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import QualityError
-from pipeline.records import Windows
 
 ROWS = 64  # positions whose reference logits are rebuilt at a time: 51 MB in float32 for a 200,000-token vocabulary
 PART = 16  # of them in float64 at a time: what a core's cache holds is quicker
 
 
-@dataclass(frozen=True)
-class WindowSums:
-    """Sums over the scored positions of one window; `top1` counts positions where both agree."""
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scored positions of one window, each array [n]: NLL and KL in nats, and whether both put the same first."""
 
-    tokens: int
-    nll: float
-    kl: float
-    top1: int
+    nll: NDArray[np.float64]
+    kl: NDArray[np.float64]
+    top1: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ def score_window(
     hidden: NDArray[np.float32],
     lm_head: NDArray[np.float32],
     bias: NDArray[np.float32] | None = None,
-) -> WindowSums:
-    """Sums for one window: ids [n], the build's logits [n, vocab], the reference's hidden states [n, width].
+) -> Scores:
+    """Scores of one window: ids [n], the build's logits [n, vocab], the reference's hidden states [n, width].
 
     The reference's logits are rebuilt as hidden · lm_headᵀ + bias (lm_head [vocab, width], bias [vocab]), a block of
     rows at a time.
@@ -74,7 +72,7 @@ def score_window(
     if logits.shape[0] != ids.shape[0] or logits.shape[1] < vocab:
         raise QualityError(f"logits of shape {logits.shape} for {ids.shape[0]} tokens and a vocabulary of {vocab}")
     scored = ids.shape[0] - 1
-    sums = []
+    parts = []
     for first in range(0, scored, ROWS):
         last = min(first + ROWS, scored)
         rebuilt = hidden[first:last] @ lm_head.T
@@ -82,44 +80,33 @@ def score_window(
             rebuilt += bias
         for start in range(first, last, PART):
             stop = min(start + PART, last)
-            sums.append(
+            parts.append(
                 _score(ids[start + 1 : stop + 1], logits[start:stop, :vocab], rebuilt[start - first : stop - first])
             )
-    nll, kl, top1 = zip(*sums, strict=True)
-    return WindowSums(scored, sum(nll), sum(kl), sum(top1))
+    nll, kl, top1 = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Scores(nll, kl, top1)
 
 
 def _score(
     targets: NDArray[np.int64], logits: NDArray[np.float32], reference: NDArray[np.float32]
-) -> tuple[float, float, int]:
-    """NLL, KL and agreements of some positions: their next tokens [n], and both logits [n, vocab]."""
-    top1 = int((logits.argmax(axis=-1) == reference.argmax(axis=-1)).sum())
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """NLL, KL and agreement of some positions: their next tokens [n], and both logits [n, vocab]."""
+    top1 = logits.argmax(axis=-1) == reference.argmax(axis=-1)
     ours, (theirs, shares) = log_softmax(logits), _softmax(reference)
-    nll = -float(ours[np.arange(len(targets)), targets].sum())
+    nll = -ours[np.arange(len(targets)), targets]
     theirs -= ours
     theirs *= shares
-    return nll, float(theirs.sum()), top1
+    return nll, theirs.sum(axis=-1), top1
 
 
-def totals(sums: Iterable[WindowSums]) -> Totals:
+def totals(scores: Iterable[Scores]) -> Totals:
     """The figures of all windows together."""
-    windows = list(sums)
-    tokens = sum(window.tokens for window in windows)
+    windows = list(scores)
+    tokens = sum(len(window.kl) for window in windows)
     return Totals(
-        perplexity=float(np.exp(sum(window.nll for window in windows) / tokens)),
+        perplexity=float(np.exp(sum(float(window.nll.sum()) for window in windows) / tokens)),
         # KL is never negative; what is left of rounding below zero is zero
-        kl_nats_mean=max(0.0, sum(window.kl for window in windows) / tokens),
-        top1_agreement=sum(window.top1 for window in windows) / tokens,
+        kl_nats_mean=max(0.0, sum(float(window.kl.sum()) for window in windows) / tokens),
+        top1_agreement=sum(int(window.top1.sum()) for window in windows) / tokens,
         evaluated_tokens=tokens,
-    )
-
-
-def per_window(sums: Iterable[WindowSums]) -> Windows:
-    """The sums as columns, for evaluation.json: figures of fewer windows can be compared on the common ones."""
-    rows = list(sums)
-    return Windows(
-        tokens=tuple(row.tokens for row in rows),
-        nll=tuple(row.nll for row in rows),
-        kl=tuple(row.kl for row in rows),
-        top1=tuple(row.top1 for row in rows),
     )

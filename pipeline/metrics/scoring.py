@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.harness.host import threads
-from pipeline.metrics.divergence import WindowSums, score_window
+from pipeline.metrics.divergence import Scores, score_window
 from pipeline.model.checkpoint import read_output_matrix
 
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -40,24 +40,24 @@ def score_windows(
     logits: Logits,
     batch: int,
     report: Callable[[int], None],
-) -> list[WindowSums]:
-    """Sums of every window of ids [n, window]; `logits` gets `batch` windows at a time.
+) -> list[Scores]:
+    """The scores of every window of ids [n, window]; `logits` gets `batch` windows at a time.
 
     Logits of two batches are in memory, or of one window for each scorer. The matrix product of a scorer takes one
     thread: more would contend with the runtime's, which both pay for.
     """
     hidden = np.load(reference.hidden, mmap_mode="r")
     scorers = max(1, threads() // CORES_PER_SCORER)
-    waiting: deque[Future[WindowSums]] = deque()
-    sums: list[WindowSums] = []
+    waiting: deque[Future[Scores]] = deque()
+    scores: list[Scores] = []
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(scorers) as pool:
         for first in range(0, len(ids), batch):
             windows = ids[first : first + batch]
             computed = zip(windows, logits(windows), hidden[first : first + len(windows)], strict=True)
             while len(waiting) >= max(batch, scorers):
-                sums.append(waiting.popleft().result())
+                scores.append(waiting.popleft().result())
             waiting += [pool.submit(score_window, *window, reference.lm_head, reference.bias) for window in computed]
-            report(len(sums))
-        sums += [scored.result() for scored in waiting]
-    report(len(sums))
-    return sums
+            report(len(scores))
+        scores += [scored.result() for scored in waiting]
+    report(len(scores))
+    return scores

@@ -15,7 +15,7 @@ from pipeline.files import read_json
 from pipeline.harness.outcome import read_result
 from pipeline.harness.stages import STAGES, Stage, way_of
 from pipeline.matrix.gates import judge
-from pipeline.metrics.shared import reference_on
+from pipeline.metrics.shared import reference_on, shared_sums
 from pipeline.records import (
     Benchmark,
     BenchmarkFile,
@@ -32,7 +32,7 @@ from pipeline.records import (
     Size,
     Speed,
 )
-from pipeline.reporting.comparable import common_figures
+from pipeline.reporting.comparable import common_figures, why_missing
 from pipeline.reporting.failures import first_failure
 from pipeline.strict import plain, read
 from pipeline.types import Status
@@ -67,6 +67,7 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
     status, reason = _status(results)
     evaluation, packaged, speed = results.evaluation, results.packaged, results.speed
     measured = speed if isinstance(speed, Measured) else None
+    judged = evaluation if isinstance(evaluation, Evaluation) else None
     return Row(
         id=cell,
         model=entry.model,
@@ -87,7 +88,9 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
         else None,
         measured_on=measured.machine.get("cpu") if measured else None,
         noisy=bool(measured and measured.noisy),
-        settings={**_settings(entry, plan), "data": evaluation.data if isinstance(evaluation, Evaluation) else {}},
+        settings={**_settings(entry, plan), "data": judged.data if judged else {}},
+        shared=shared_sums(judged, package.windows) if judged else None,
+        examples=judged.examples if judged else (),
     )
 
 
@@ -139,7 +142,7 @@ def _after(earlier: Outcome, found: Result | Outcome) -> Result | Outcome:
 
 def _read(stage: Stage, key: str, kind: type[Result], root: Path) -> Result | Outcome:
     """A stage's result, with a reason where one is due."""
-    name, path = f"{stage.name}@{key}", root / stage.outs(key)[-1]
+    name, path = f"{stage.name}@{key}", root / stage.record(key)
     if not path.is_file():
         return Outcome(Status.NOT_RUN, f"not run here: {name}; run: dvc repro, or dvc pull")
     try:
@@ -182,10 +185,7 @@ def _figures(results: Results, package: Package) -> tuple[Figures, dict[str, str
     timed = _known(speed, SPEED, speed.metrics if isinstance(speed, Measured) else None)
     values = {**own[0], **(asdict(common) if common else dict.fromkeys(COMMON)), **size[0], **timed[0]}
     reasons = {**own[1], **size[1], **timed[1]}
-    for name in COMMON:
-        if values[name] is None:
-            its = name.removesuffix("_common") if name != "common_tokens" else "evaluated_tokens"
-            reasons[name] = reasons.get(its) or "sums per window are missing: evaluate again"
+    reasons |= {name: why_missing(name, reasons, package) for name in COMMON if values[name] is None}
     return Figures(**{name: values[name] for name in METRICS}), reasons
 
 

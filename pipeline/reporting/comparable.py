@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from pipeline.entries import Package
 from pipeline.metrics.shared import quality_on
 from pipeline.records import Common, Evaluation, Row
+
+ONE_SHARED = "the target's cells share one window, which has no spread to tell an error from"
 
 
 def common_figures(evaluation: Evaluation, package: Package) -> Common:
     """An evaluation's on the windows and questions that its target's cells share."""
     shared = quality_on(evaluation, package.windows, package.questions)
     return Common(
-        perplexity_common=shared.perplexity,
-        kl_nats_mean_common=shared.kl_nats_mean,
-        top1_agreement_common=shared.top1_agreement,
-        kl_nats_mean_default_mode_common=shared.kl_nats_mean_default_mode,
-        task_accuracy_common=shared.task_accuracy,
-        common_tokens=shared.evaluated_tokens,
+        **{name: getattr(shared, its(name)) for field in fields(Common) if (name := field.name)},
     )
+
+
+def its(name: str) -> str:
+    """What a comparable figure is called on all the windows that a cell has."""
+    return "evaluated_tokens" if name == "common_tokens" else name.removesuffix("_common")
+
+
+def why_missing(name: str, reasons: Mapping[str, str], package: Package) -> str:
+    """Why a comparable figure is not there: as its own, or since the target's cells share a single window."""
+    if name.endswith("_se_common") and package.windows == 1:
+        return ONE_SHARED
+    return reasons.get(its(name)) or "sums per window are missing: evaluate again"
 
 
 def note(rows: Sequence[Row]) -> str:

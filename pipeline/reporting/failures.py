@@ -48,7 +48,7 @@ def _made_since(stage: Stage, key: str, root: Path) -> bool:
     """
     record = root / layout.record(stage.name, key)
     try:
-        out = (root / stage.outs(key)[-1]).lstat()
+        out = (root / stage.record(key)).lstat()
     except OSError:
         return False
     return max(out.st_mtime_ns, out.st_ctime_ns) > record.stat().st_mtime_ns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,31 @@ from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Evaluate
 from pipeline.errors import QualityError
-from pipeline.files import read_json
+from pipeline.files import read_json, write_bytes
 from pipeline.harness.run import progress
+from pipeline.metrics.columns import archive, per_window, tails
 from pipeline.metrics.decode import check_decode
-from pipeline.metrics.divergence import WindowSums, per_window, totals
+from pipeline.metrics.divergence import totals
 from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
 from pipeline.metrics.scoring import read_reference, score_windows
-from pipeline.records import Evaluation, Quality, ReferenceFigures
+from pipeline.metrics.shared import changed, quality
+from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Family, Status
 
 PROMPT_TOKENS = 32
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 MOST_FP32 = 1e-5  # nats; rounding is below 1e-6
 NO_QUESTIONS = "no questions are configured (evaluate.questions)"
+OF_QUESTIONS = ("task_accuracy", "task_accuracy_low", "task_accuracy_high", "answer_flips")
+ONE_WINDOW = "one window has no spread to tell an error from: raise evaluate.tokens"
+OF_WINDOWS = ("kl_nats_mean_se", "top1_agreement_se")
 
 
 def evaluate(key: str, entry: Evaluate) -> Evaluation:
-    """The build's figures in accuracy mode and, where that is something else, as users get it."""
+    """The build's figures in accuracy mode and, where that is something else, as users get it.
+
+    What each scored token contributed is written beside them (`layout.scores`).
+    """
     build, source = layout.build(key), layout.reference(entry.model)
     backend, summary = load_backend(entry.backend), read_json(source / layout.SUMMARY)
     ids = np.load(source / layout.IDS)[: entry.windows or None]
@@ -43,30 +50,38 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     tokens = _generated(entry, build, prompts)  # first, and alone: two runtimes would hold the build twice
     with backend.open(build) as session:
         computed_in = {"accuracy": dict(session.settings)}
-        sums = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
-        scores = []
+        accurate = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
+        choices = []
         for number, question in enumerate(questions, len(ids) + 1):
-            scores.append(choice_scores(question, session.logits))
+            choices.append(choice_scores(question, session.logits))
             report(number, steps)
         decode = check_decode(prompts, tokens, session.logits)
     del session
-    _check_exact(entry.family, totals(sums).kl_nats_mean)
-    users = sums
+    _check_exact(entry.family, totals(accurate).kl_nats_mean)
+    users = accurate
     if twice:
         with backend.open(build, default_mode=True) as session:
             computed_in["default"] = dict(session.settings)
             first = len(ids) + len(questions)
             users = score_windows(ids, reference, session.logits, backend.batch, lambda n: report(first + n, steps))
-    reasons = {f"{name}_default_mode": unmeasured for name in IN_DEFAULT_MODE if unmeasured}
+    nll = np.load(source / layout.NLL)[: len(ids)]
+    figures = _reference_figures(nll, questions, summary)
+    sums, percentiles = per_window(accurate, nll), tails(accurate)
+    in_default = None if unmeasured else per_window(users, nll)
+    answers = _chosen(questions, choices)
+    right = _right(questions, answers)
+    write_bytes(layout.scores(key), archive({"": accurate, **({"_default_mode": users} if twice else {})}, nll))
     return Evaluation(
         Status.OK,
         "",
-        metrics=_quality(sums, None if unmeasured else users, accuracy(questions, scores) if questions else None),
-        reasons=reasons if questions else {**reasons, "task_accuracy": NO_QUESTIONS},
-        reference=_reference_figures(source, ids, questions, summary),
-        windows=per_window(sums),
-        windows_default_mode=None if unmeasured else per_window(users),
-        answered_right=tuple(chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True)),
+        metrics=quality(sums, in_default, percentiles, right, changed(answers, figures.answers)),
+        reasons=_reasons(unmeasured, bool(questions), len(ids)),
+        reference=figures,
+        windows=sums,
+        windows_default_mode=in_default,
+        tails=percentiles,
+        answered_right=right,
+        answers=answers,
         computed_in=computed_in,
         decode=decode,
         data=summary["data"],
@@ -82,30 +97,33 @@ def _check_exact(family: Family, divergence: float) -> None:
         )
 
 
-def _quality(sums: list[WindowSums], users: list[WindowSums] | None, answered: float | None) -> Quality:
-    own = totals(sums)
-    default = None if users is None else totals(users)
-    return Quality(
-        **asdict(own),
-        perplexity_default_mode=default.perplexity if default else None,
-        kl_nats_mean_default_mode=default.kl_nats_mean if default else None,
-        top1_agreement_default_mode=default.top1_agreement if default else None,
-        task_accuracy=answered,
-    )
+def _reasons(unmeasured: str, questions: bool, windows: int) -> dict[str, str]:
+    """Why figures are None."""
+    return {
+        **{f"{name}_default_mode": unmeasured for name in IN_DEFAULT_MODE if unmeasured},
+        **(dict.fromkeys(OF_WINDOWS, ONE_WINDOW) if windows == 1 else {}),
+        **({} if questions else dict.fromkeys(OF_QUESTIONS, NO_QUESTIONS)),
+    }
 
 
-def _reference_figures(
-    source: Path, ids: NDArray[np.int64], questions: list[Question], summary: JSON
-) -> ReferenceFigures:
-    """The reference's perplexity and accuracy on the same windows and questions."""
-    nll = np.load(source / layout.NLL)[: len(ids)]
+def _chosen(questions: list[Question], scores: list[list[float]]) -> tuple[int, ...]:
+    return tuple(chosen(question, row) for question, row in zip(questions, scores, strict=True))
+
+
+def _right(questions: list[Question], answers: tuple[int, ...]) -> tuple[bool, ...]:
+    return tuple(question.answer == answer for question, answer in zip(questions, answers, strict=True))
+
+
+def _reference_figures(nll: NDArray[np.float64], questions: list[Question], summary: JSON) -> ReferenceFigures:
+    """The reference's perplexity and accuracy on the same windows, NLL [windows, n], and questions."""
     scores = summary["question_scores"][: len(questions)]
-    right = tuple(chosen(q, row) == q.answer for q, row in zip(questions, scores, strict=True))
+    answers = _chosen(questions, scores)
     return ReferenceFigures(
         perplexity=float(np.exp(nll.mean())),
         task_accuracy=accuracy(questions, scores) if questions else None,
         nll=tuple(nll.sum(axis=1).tolist()),
-        answered_right=right,
+        answered_right=_right(questions, answers),
+        answers=answers,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import layout
+from pipeline.records import Windows
 from tests.support.plans import add_cell, empty_plan, evaluation, measured, packaged
 
 SPEED = {
@@ -25,12 +26,13 @@ PRECISIONS = {
     "int8": ("int8", 1.5e-5, 5_100_000, 9.0),
     "int4": ("int4", 2.8e-4, 3_300_000, 5.2),
 }
+TAILS = {"p50": 0.2, "p90": 2, "p99": 10, "p999": 40, "max": 100}
 
 
 def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
     """The sums per window, and per question, that give the figures."""
     if not all(isinstance(figures[name], (int, float)) for name in ("perplexity", "kl_nats_mean", "top1_agreement")):
-        none: dict[str, Any] = {"tokens": [], "nll": [], "kl": [], "top1": []}
+        none: dict[str, Any] = {field.name: [] for field in fields(Windows)}
         return {"windows": none, "windows_default_mode": none}
     tokens = figures["evaluated_tokens"] // windows
     columns = {
@@ -38,9 +40,24 @@ def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
         "nll": [tokens * math.log(figures["perplexity"])] * windows,
         "kl": [tokens * figures["kl_nats_mean"]] * windows,
         "top1": [round(tokens * figures["top1_agreement"])] * windows,
+        "delta_p_squares": [tokens * figures["rms_delta_p"] ** 2] * windows,
+        "kl_max": [figures["kl_nats_max"]] * windows,
     }
     right = [i < 4 * figures["task_accuracy"] for i in range(4)] if figures["task_accuracy"] else []
-    return {"windows": columns, "windows_default_mode": columns, "answered_right": right}
+    return {
+        "windows": columns,
+        "windows_default_mode": columns,
+        "tails": {name: [figures[f"kl_nats_{name}"]] * windows for name in ("p50", "p90", "p99", "p999")},
+        "answered_right": right,
+        "answers": [int(not is_right) for is_right in right],
+        "reference": {
+            "perplexity": 6.0,
+            "task_accuracy": None,
+            "nll": [],
+            "answered_right": [True] * len(right),
+            "answers": [0] * len(right),
+        },
+    }
 
 
 class Matrix:
@@ -70,11 +87,19 @@ class Matrix:
         figures = {
             "perplexity": 6.4 * (1 + kl),
             "kl_nats_mean": kl,
+            "kl_nats_mean_se": kl / 50,
+            **{f"kl_nats_{name}": times * kl for name, times in TAILS.items()},
             "top1_agreement": 1 - 60 * kl,
+            "top1_agreement_se": kl,
+            "flips": 60 * kl,
+            "rms_delta_p": 3 * kl,
             "perplexity_default_mode": 6.4 * (1 + kl),
             "kl_nats_mean_default_mode": kl,
             "top1_agreement_default_mode": 1 - 60 * kl,
             "task_accuracy": 0.75,
+            "task_accuracy_low": 0.3,
+            "task_accuracy_high": 0.95,
+            "answer_flips": 0.25,
             "evaluated_tokens": 20440,
             "size_bytes": size,
             "bits_per_weight": bits,

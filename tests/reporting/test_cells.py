@@ -158,14 +158,26 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
         matrix.share(cell, windows=1, questions=2)
     matrix.run(fast)
     matrix.run(slow)
-    columns = {"tokens": [511, 511], "nll": [511.0, 2 * 511.0], "kl": [5.11, 51.1], "top1": [500, 400]}
+    columns = {
+        "tokens": [511, 511],
+        "nll": [511.0, 2 * 511.0],
+        "kl": [5.11, 51.1],
+        "top1": [500, 400],
+        "delta_p_squares": [5.11, 51.1],
+        "kl_max": [0.5, 2.5],
+    }
+    tails = {name: [0.1, 0.2] for name in ("p50", "p90", "p99", "p999")}
     own = {"perplexity": math.exp(1.5), "kl_nats_mean": 0.055, "top1_agreement": 900 / 1022, "evaluated_tokens": 1022}
-    both = {"windows": columns, "windows_default_mode": columns}
-    matrix.evaluation(fast, metrics=own, answered_right=[True, True, False, False], **both)
+    both = {"windows": columns, "windows_default_mode": columns, "tails": tails}
+    reference = {"perplexity": 6.0, "task_accuracy": None, "nll": [], "answered_right": [True] * 4, "answers": [0] * 4}
+    its = {"reference": reference, "answered_right": [True, True, False, False], "answers": [0, 0, 1, 1]}
+    matrix.evaluation(fast, metrics=own, **its, **both)
     first = {name: values[:1] for name, values in columns.items()}
+    tails = {name: values[:1] for name, values in tails.items()}
     one = {**own, "perplexity": math.e, "kl_nats_mean": 0.01, "top1_agreement": 500 / 511, "evaluated_tokens": 511}
-    both = {"windows": first, "windows_default_mode": first}
-    matrix.evaluation(slow, metrics=one, answered_right=[True, False], **both)
+    both = {"windows": first, "windows_default_mode": first, "tails": tails}
+    its = {"reference": reference, "answered_right": [True, False], "answers": [0, 1]}
+    matrix.evaluation(slow, metrics=one, **its, **both)
     found = {row.backend: row.metrics for row in write_report(matrix.plan, matrix.root)}
     assert found["onnxruntime"].kl_nats_mean == 0.055
     for metrics in found.values():
@@ -173,7 +185,14 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
         assert metrics.kl_nats_mean_common == pytest.approx(0.01)
         assert metrics.perplexity_common == pytest.approx(math.e)
         assert metrics.top1_agreement_common == pytest.approx(500 / 511)
+        assert metrics.flips_common == pytest.approx(11 / 511)
+        assert metrics.rms_delta_p_common == pytest.approx(0.1)
+        assert (metrics.kl_nats_p999_common, metrics.kl_nats_max_common) == (0.1, 0.5)
+        assert metrics.kl_nats_mean_se_common is None  # of one window
     assert found["onnxruntime"].task_accuracy_common == 1.0 and found["mlx"].task_accuracy_common == 0.5
+    assert found["onnxruntime"].answer_flips_common == 0.0 and found["mlx"].answer_flips_common == 0.5
+    reasons = next(iter(rows(matrix).values()))["reasons"]
+    assert "share one window" in reasons["kl_nats_mean_se_common"]
     page = (matrix.root / "reports/summary.md").read_text()
     assert "of the tokens that all cells of a target have (511 for cpu)" in page
     assert "1.0e-2" in page and "5.5e-2" not in page

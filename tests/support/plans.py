@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from pipeline.entries import (
@@ -19,6 +20,7 @@ from pipeline.entries import (
     Quantize,
     Reference,
 )
+from pipeline.records import Quality
 from pipeline.types import Family, Recipe
 
 LOOKS = {
@@ -72,21 +74,26 @@ def add_cell(plan: Plan, model: str, precision: str, backend: str, target: str, 
 
 def evaluation(**changes: Any) -> dict[str, Any]:
     """A whole evaluation.json of two windows; `changes` replace fields, and those of `metrics` one by one."""
-    columns = {"tokens": [511, 511], "nll": [511.0, 511.0], "kl": [5.11, 5.11], "top1": [500, 500]}
-    metrics = {
-        **dict.fromkeys(("perplexity", "kl_nats_mean", "top1_agreement", "evaluated_tokens", "task_accuracy")),
-        **dict.fromkeys(f"{name}_default_mode" for name in ("perplexity", "kl_nats_mean", "top1_agreement")),
-        **changes.pop("metrics", {}),
+    columns = {
+        "tokens": [511, 511],
+        "nll": [511.0, 511.0],
+        "kl": [5.11, 5.11],
+        "top1": [500, 500],
+        "delta_p_squares": [0.1, 0.1],
+        "kl_max": [0.5, 0.5],
     }
+    metrics = {**dict.fromkeys(field.name for field in fields(Quality)), **changes.pop("metrics", {})}
     return {
         "status": "ok",
         "reason": "",
         "metrics": metrics,
         "reasons": {},
-        "reference": {"perplexity": 6.0, "task_accuracy": None, "nll": [], "answered_right": []},
+        "reference": {"perplexity": 6.0, "task_accuracy": None, "nll": [], "answered_right": [], "answers": []},
         "windows": columns,
         "windows_default_mode": columns,
+        "tails": {name: [0.01, 0.01] for name in ("p50", "p90", "p99", "p999")},
         "answered_right": [],
+        "answers": [],
         "computed_in": {"accuracy": {}},
         "decode": {"tokens": 8, "agreement": 1.0, "worst_gap": 0.0, "prompt": [1], "continuation": [2]},
         "data": {"text.txt": "cd" * 32},

@@ -26,7 +26,7 @@ METRICS = Figures(
         "peak_rss_bytes": 90_000_000,
     }
 )
-REFERENCE = ReferenceFigures(2.0, 1.0, (), ())
+REFERENCE = ReferenceFigures(2.0, 1.0, (), (), ())
 
 
 @pytest.mark.parametrize(
