@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed
+from pipeline.metrics.uncertainty import Z95
 from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import FLOOR, status
+from pipeline.reporting.uncertain import KL, error_of, paired
 
 FIGURES = (
     "size_bytes",
@@ -19,19 +22,23 @@ FIGURES = (
     "ttft_ms_p50",
     "peak_rss_bytes",
 )
-DIVERGENCES = ("kl_nats_mean_common",)
 SPEED = ("decode_tokens_per_s", "ttft_ms_p50", "peak_rss_bytes")
 STEADY = 0.05  # a speed that changes by less is the same: what runs on a quiet machine differ by
 
 
 @dataclass(frozen=True)
 class Change:
-    """A figure before and now; `reason` says why the two cannot be compared, where they cannot."""
+    """A figure before and now; `reason` says why the two cannot be compared, where they cannot.
+
+    `low` and `high` are the 95 % interval of now − before, where the figures' errors are known.
+    """
 
     metric: str
     before: float | None
     now: float | None
     reason: str = ""
+    low: float | None = None
+    high: float | None = None
 
     @property
     def relative(self) -> float | None:
@@ -39,12 +46,19 @@ class Change:
         return self.now / self.before - 1 if self.before and self.now is not None else None
 
     @property
+    def shown(self) -> bool:
+        """Whether the tokens show a difference: the interval, where there is one, leaves out zero."""
+        return self.low is None or self.high is None or self.low > 0 or self.high < 0
+
+    @property
     def moved(self) -> bool:
         """Whether it changed, in a way that can be compared."""
         if self.reason or self.before == self.now:
             return False
-        if self.metric in DIVERGENCES and max(self.before or 0.0, self.now or 0.0) <= FLOOR:
+        if self.metric == KL and max(self.before or 0.0, self.now or 0.0) <= FLOOR:
             return False  # rounding
+        if not self.shown:
+            return False
         change = self.relative
         if change is None or self.metric not in SPEED:
             return True
@@ -117,7 +131,24 @@ def _cell(before: Row, now: Row) -> CellChange:
 
 def _change(before: Row, now: Row, metric: str) -> Change:
     old, new = before.metrics.get(metric), now.metrics.get(metric)
-    return Change(metric, old, new, _why_not(before, now, metric) if old is not None and new is not None else "")
+    if old is None or new is None:
+        return Change(metric, old, new)
+    reason = _why_not(before, now, metric)
+    low, high = (None, None) if reason else difference(before, now, metric)
+    return Change(metric, old, new, reason, low, high)
+
+
+def difference(before: Row, now: Row, metric: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of now − before: KL window by window; top-1, whose windows are not kept, as if unpaired."""
+    if metric == KL:
+        pairs = paired(before.shared, now.shared)
+        return (None, None) if pairs is None else (pairs[0] - Z95 * pairs[1], pairs[0] + Z95 * pairs[1])
+    old, new = (row.metrics.get(metric) for row in (before, now))
+    errors = error_of(before, metric), error_of(now, metric)
+    if old is None or new is None or errors[0] is None or errors[1] is None:
+        return None, None
+    reach = Z95 * math.hypot(errors[0], errors[1])
+    return new - old - reach, new - old + reach
 
 
 def _why_not(before: Row, now: Row, metric: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.reporting.compare import Change, Comparison, VerdictChange
 from pipeline.reporting.figures import COLUMNS, NONE, Column, markdown_table
+from pipeline.reporting.uncertain import KL, TOP1
 
 MORE = (Column("peak_rss_bytes", "memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),)
 WRITE = {column.metric: column for column in (*COLUMNS, *MORE)}
@@ -82,7 +83,16 @@ def _change(change: Change) -> str:
         by = f"× {1 + relative:.2g}" if relative >= 1 else f"÷ {1 / (1 + relative):.2g}"
     else:
         by = f"{100 * relative:+.2g} %".replace("-", "−")
-    return f"{before} → {now} ({by})"
+    return f"{before} → {now} ({by}{_between(change)})"
+
+
+def _between(change: Change) -> str:
+    """`; 95 %: −4.2e-2 to −3.8e-2`: the interval of the difference."""
+    if change.low is None or change.high is None:
+        return ""
+    write = WRITE[change.metric].write
+    ends = (f"{'−' if end < 0 else '+'}{write(abs(end))}" for end in (change.low, change.high))
+    return f"; 95 %: {' to '.join(ends)}"
 
 
 def _apart(comparison: Comparison) -> list[str]:
@@ -93,7 +103,17 @@ def _apart(comparison: Comparison) -> list[str]:
             if change.reason:
                 key = WRITE[change.metric].header, change.reason
                 reasons[key] = reasons.get(key, 0) + 1
-    return [f"{name} of {count} cells: {reason}" for (name, reason), count in reasons.items()]
+    said = [f"{name} of {count} cells: {reason}" for (name, reason), count in reasons.items()]
+    for metric in (KL, TOP1):
+        alike = [c for cell in comparison.cells for c in cell.figures if c.metric == metric and _alike(c)]
+        if alike:
+            said.append(f"{WRITE[metric].header} of {len(alike)} cells: no difference that these tokens can show")
+    return said
+
+
+def _alike(change: Change) -> bool:
+    """Whether two figures differ by less than their tokens can show."""
+    return not change.reason and change.before != change.now and not change.shown
 
 
 def _code(cell: str | None) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
+from pipeline.metrics.uncertainty import Z95
 from pipeline.records import Row
 from pipeline.reporting.choice import Choice, recommend
-from pipeline.reporting.figures import COLUMNS, FLOOR, divergence
+from pipeline.reporting.figures import FLOOR
+from pipeline.reporting.uncertain import KL, paired, written
 from pipeline.types import Status
 
 UNITS = {"size_bytes": " MB", "decode_tokens_per_s": " tokens/s", "top1_agreement_common": " % top-1"}
@@ -42,11 +44,14 @@ def called(row: Row, rows: Sequence[Row]) -> str:
 
 
 def figure(row: Row, metric: str) -> str:
-    """A figure with its unit: `3.5 MB`, `KL 1.4e-3 nats`."""
-    if metric == "kl_nats_mean_common":
-        return f"KL {divergence(row.metrics.kl_nats_mean_common or 0.0)} nats"
-    text = next(column.text(row) for column in COLUMNS if column.metric == metric)
-    return f"{text}{UNITS[metric]}"
+    """A figure with its error and unit: `3.5 MB`, `KL 1.4e-3 ± 0.1e-3 nats`."""
+    return f"KL {written(row, metric)} nats" if metric == KL else f"{written(row, metric)}{UNITS[metric]}"
+
+
+def told_apart(one: Row, other: Row) -> bool:
+    """Whether the tokens that both have tell their divergences apart: the paired 95 % interval leaves out zero."""
+    found = paired(one.shared, other.shared)
+    return found is None or abs(found[0]) > Z95 * found[1]
 
 
 def _nothing(choice: Choice, cells: Sequence[Row]) -> str:
@@ -93,7 +98,7 @@ def _instead(chosen: Row, cells: Sequence[Row]) -> tuple[str, ...]:
     smaller = min((row for row in others if _size(row) < size and _kl(row) > kl), key=_kl, default=None)
     better = min((row for row in others if _kl(row) < kl), key=lambda row: (_size(row), _kl(row)), default=None)
     found = [row for row in (smaller, better) if row is not None]
-    return tuple(f"{called(row, cells)} is {_size_against(row, size)} and {_kl_against(row, kl)}." for row in found)
+    return tuple(f"{called(row, cells)} is {_size_against(row, size)} and {_kl_against(row, chosen)}." for row in found)
 
 
 def _size_against(row: Row, size: int) -> str:
@@ -105,11 +110,13 @@ def _size_against(row: Row, size: int) -> str:
     return f"{abs(change):.0%} {'smaller' if change < 0 else 'larger'}".replace("%", " %")
 
 
-def _kl_against(row: Row, kl: float) -> str:
-    own = _kl(row)
+def _kl_against(row: Row, chosen: Row) -> str:
+    own, kl = _kl(row), _kl(chosen)
     miss = f"; it misses {', '.join(missed(row.gates))}" if not passes(row.gates) else ""
     if own <= FLOOR:
         return "equal to the reference but for rounding" + miss
+    if not told_apart(row, chosen):
+        return f"no different in KL that {chosen.metrics.common_tokens:,} tokens could show{miss}"
     if kl <= FLOOR:
         return f"at {figure(row, 'kl_nats_mean_common')}{miss}"
     return (f"{own / kl:.2g} × worse (KL)" if own > kl else f"{kl / own:.2g} × better (KL)") + miss

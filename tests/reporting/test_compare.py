@@ -15,7 +15,7 @@ import yaml
 from pipeline.__main__ import COMMANDS
 from pipeline.commands.report import configure
 from pipeline.errors import ArtifactError, ConfigError
-from pipeline.records import Row
+from pipeline.records import Row, Shared
 from pipeline.reporting.compare import Comparison, compare
 from pipeline.reporting.compare_text import headline, markdown, text
 from pipeline.reporting.other import other_rows
@@ -29,7 +29,19 @@ INT4, INT8 = "phi-tiny_int4_onnxruntime_cpu", "phi-tiny_int8_onnxruntime_cpu"
 
 def changed(rows: list[Row], cell: str, **figures: Any) -> list[Row]:
     """The rows of an earlier run, where a cell had other figures."""
-    return [replace(row, metrics=replace(row.metrics, **figures)) if row.id == cell else row for row in rows]
+    return [_other(row, figures) if row.id == cell else row for row in rows]
+
+
+def _other(row: Row, figures: dict[str, Any]) -> Row:
+    kl, shared = figures.get("kl_nats_mean_common"), row.shared
+    if kl is not None and shared is not None:
+        shared = Shared(shared.tokens, spread(kl, shared.tokens, 0.1))
+    return replace(row, metrics=replace(row.metrics, **figures), shared=shared)
+
+
+def spread(kl: float, tokens: tuple[int, ...], by: float) -> tuple[float, ...]:
+    """Sums per window whose mean is kl, alternately above and below it."""
+    return tuple(count * kl * (1 + by * (-1) ** number) for number, count in enumerate(tokens))
 
 
 def moved(comparison: Comparison) -> dict[str, list[str]]:
@@ -55,7 +67,11 @@ def test_figures_cells_and_verdicts_that_changed_are_said(four: Matrix) -> None:
     assert moved(found) == {INT4: ["size_bytes", "kl_nats_mean_common", "decode_tokens_per_s"]}
     assert [(v.target, v.before, v.now) for v in found.verdicts] == [("cpu", "phi-tiny_fp32_onnxruntime_cpu", INT4)]
     for said in (text(found), markdown(found, "title")):
-        assert "6.6 → 3.3 (÷ 2)" in said and "2.8e-3 → 2.8e-4 (÷ 10)" in said and "300.0 → 900.0 (× 3)" in said
+        assert (
+            "6.6 → 3.3 (÷ 2)" in said
+            and "2.8e-3 → 2.8e-4 (÷ 10; 95 %: −3.1e-3 to −2.0e-3)" in said
+            and "300.0 → 900.0 (× 3)" in said
+        )
         assert "another choice for cpu" in said
 
 
@@ -75,6 +91,14 @@ def test_what_cannot_be_compared_is_no_change_and_says_why(four: Matrix) -> None
     ):
         found = compare("main", before, rows)
         assert not moved(found) and reason in text(found) and reason in markdown(found, "title")
+
+
+def test_a_difference_that_the_tokens_do_not_show_is_no_change(four: Matrix) -> None:
+    rows = write_report(four.plan, four.root)
+    found = compare("main", changed(rows, INT4, kl_nats_mean_common=2.82e-4), rows)
+    (kl,) = (change for cell in found.cells for change in cell.figures if cell.id == INT4 and "kl" in change.metric)
+    assert kl.low is not None and kl.high is not None and kl.low < 0 < kl.high
+    assert not moved(found) and "KL nats of 1 cells: no difference that these tokens can show" in text(found)
 
 
 def test_rounding_and_a_few_per_cent_of_speed_are_no_change(four: Matrix) -> None:

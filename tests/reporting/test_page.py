@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.records import Row
+from pipeline.records import Example, Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.page.bundle import BUNDLE, VERSIONS
 from pipeline.reporting.page.page import page
+from pipeline.reporting.page.samples import samples
 from pipeline.reporting.report import write_report
+from pipeline.reporting.uncertain import with_error
 from pipeline.reporting.verdict import verdict
 from tests.reporting.matrix import PRECISIONS, Matrix
 from tests.support.chromium import CHROMIUM, Elements, opened
@@ -101,6 +104,48 @@ def test_a_hundred_cells_are_under_a_megabyte(matrix: Matrix) -> None:
         matrix.gate(cell, max_kl_nats=1e-3, max_package_mb=3000, min_top1_agreement=0.9)
     html, _ = html_of(matrix)
     assert len(html.encode()) < 1_000_000
+
+
+def test_figures_stand_with_their_errors(four: Matrix) -> None:
+    for value, error, text in (
+        (1.37e-3, 0.09e-3, "1.4e-3 ± 0.1e-3"),
+        (1.20e-2, 0.04e-2, "1.20e-2 ± 0.04e-2"),
+        (9.97e-3, 2.0e-3, "1.0e-2 ± 0.2e-2"),
+        (0.5, 1e-9, "5.0e-1"),
+        (0.0, 0.0, "0"),
+    ):
+        assert with_error(value, error) == text
+    rows = write_report(four.plan, four.root)
+    uneven = replace(rows[-1].metrics, kl_nats_mean_se_common=2e-5, top1_agreement_se_common=0.0012)
+    html = page([*rows[:-1], replace(rows[-1], metrics=uneven)], four.plan)
+    assert "2.8e-4 ± 0.2e-4" in html and "98.32 ± 0.12" in html and "75.0 (30.1 to 95.4)" in html
+    assert '"kl_low": 0.0002408' in html
+
+
+def test_where_packages_depart_from_the_reference_their_texts_stand_side_by_side(matrix: Matrix) -> None:
+    for backend in ("onnxruntime", "openvino"):
+        matrix.run(matrix.add("int4", backend=backend))
+    rows = write_report(matrix.plan, matrix.root)
+    texts = ("The people elected <b>Reasa</b>.", "The people elected Tom.")
+    held = [
+        replace(row, examples=(Example("Who won?", "The people elected Ann.", text, 3),))
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    html = page(held, matrix.plan)
+    assert html.count("<q>Who won?</q>") == 1 and html.count("<dd>The people elected Ann.</dd>") == 1
+    assert "<dd>The people elected <mark>Tom.</mark></dd>" in html and "<b>" not in html
+
+
+def test_every_package_that_departs_has_a_text(matrix: Matrix) -> None:
+    rows = []
+    for number in range(8):
+        matrix.run(matrix.add(f"int4-{number}"))
+    for number, row in enumerate(write_report(matrix.plan, matrix.root)):
+        prompts = [f"prompt {number}"] if number < 6 else ["prompt 0", "prompt 1"]
+        rows.append(replace(row, examples=tuple(Example(prompt, "a b", "a c", 1) for prompt in prompts)))
+    shown = samples(rows)
+    assert {one.row.id for prompt in shown for one in prompt.samples} == set(matrix.plan.cells)
+    assert [len(prompt.samples) for prompt in shown] == [3, 3, 1, 1, 1, 1]
 
 
 def test_a_page_of_nothing_says_so(matrix: Matrix) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pipeline.records import Row
 from pipeline.reporting.choice import Choice
 from pipeline.reporting.figures import COLUMNS, FLOOR, NOISY
+from pipeline.reporting.page.sections import cell_text
 from pipeline.reporting.pictures.points import PICTURES, Picture, Point
+from pipeline.reporting.uncertain import KL, interval
 from pipeline.reporting.verdict import called
 from pipeline.types import JSON
 
@@ -46,11 +48,18 @@ def points(rows: Sequence[Row], choices: Sequence[Choice]) -> list[JSON]:
             "front_size": row.id in fronts["size_bytes"],
             "front_speed": row.id in fronts["decode_tokens_per_s"],
             "noisy": row.noisy,
-            **{column.header: column.text(row) for column in COLUMNS},
+            **_bar(row),
+            **{column.header: cell_text(row, column) for column in COLUMNS},
         }
         for row in rows
         if row.metrics.kl_nats_mean_common is not None and row.metrics.size_bytes is not None
     ]
+
+
+def _bar(row: Row) -> JSON:
+    """The ends of the divergence's interval, where it is known; what is below the floor is drawn on it."""
+    ends = interval(row, KL)
+    return {} if ends is None else {"kl_low": max(ends[0], FLOOR), "kl_high": max(ends[1], FLOOR)}
 
 
 def _fronts(rows: Sequence[Row], picture: Picture) -> set[str]:

@@ -6,7 +6,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 let views = [];
 
 function wanted(held) {
-  return [...filters.elements].every((e) => !e.name || !e.value || held[e.name] === e.value);
+  return [...filters.elements].every((e) => !e.name || !e.value || (held[e.name] ?? e.value) === e.value);
 }
 
 function show() {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.records import Row
 from pipeline.reporting.figures import Column, divergence, rate, status
+from pipeline.reporting.uncertain import ACCURACY, ERRORS, written
 from pipeline.reporting.verdict import called
 
 SPEED = (
@@ -18,11 +19,15 @@ SPEED = (
     Column("load_s", "load s", lambda value: f"{value:.2f}", speed=True),
 )
 LOST = (
-    Column("kl_nats_mean_common", "KL nats", divergence),
-    Column("kl_nats_mean_default_mode_common", "KL as run by default", divergence),
-    Column("top1_agreement_common", "tokens that change %", lambda value: f"{100 * (1 - value):.2f}"),
-    Column("task_accuracy_common", "questions right %", lambda value: f"{100 * value:.1f}"),
-    Column("perplexity_common", "perplexity", lambda value: f"{value:.3f}" if value < 100 else f"{value:.4g}"),
+    Column("kl_nats_mean_common", "KL mean", divergence),
+    Column("kl_nats_p50_common", "median", divergence),
+    Column("kl_nats_p99_common", "99 %", divergence),
+    Column("kl_nats_p999_common", "99.9 %", divergence),
+    Column("kl_nats_max_common", "largest", divergence),
+    Column("flips_common", "tokens that change %", lambda value: f"{100 * value:.2f}"),
+    Column("rms_delta_p_common", "RMS Δp %", lambda value: f"{100 * value:.2f}"),
+    Column("answer_flips_common", "answers that change %", lambda value: f"{100 * value:.1f}"),
+    Column("task_accuracy_common", "answers right %", lambda value: f"{100 * value:.1f}"),
 )
 
 
@@ -48,10 +53,15 @@ def table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     """The columns that any row has, with a line per row."""
     kept = [column for column in columns if any(row.metrics.get(column.metric) is not None for row in rows)]
     lines = [
-        Line(row, called(row, rows), status(row), tuple((c.text(row), row.metrics.get(c.metric)) for c in kept))
+        Line(row, called(row, rows), status(row), tuple((cell_text(row, c), row.metrics.get(c.metric)) for c in kept))
         for row in rows
     ]
     return Table(tuple(column.header for column in kept), tuple(lines))
+
+
+def cell_text(row: Row, column: Column) -> str:
+    """A figure with its error, where one is known."""
+    return written(row, column.metric) if column.metric in (*ERRORS, ACCURACY) else column.text(row)
 
 
 def lost(rows: Sequence[Row]) -> Table:

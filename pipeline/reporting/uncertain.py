@@ -1,0 +1,64 @@
+"""Figures with what is known of their error: how they are written, their intervals, and two runs of a cell paired."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.metrics.uncertainty import Z95, standard_error
+from pipeline.records import Row, Shared
+from pipeline.reporting.figures import COLUMNS, FLOOR, NONE, divergence
+
+KL, TOP1, ACCURACY = "kl_nats_mean_common", "top1_agreement_common", "task_accuracy_common"
+ERRORS = {KL: "kl_nats_mean_se_common", TOP1: "top1_agreement_se_common"}
+WRITE = {column.metric: column.write for column in COLUMNS}
+
+
+def error_of(row: Row, metric: str) -> float | None:
+    """The standard error of a figure over windows; None where there is none, or the figure is rounding."""
+    value, error = row.metrics.get(metric), row.metrics.get(ERRORS[metric]) if metric in ERRORS else None
+    return None if value is None or (metric == KL and value <= FLOOR) else error
+
+
+def interval(row: Row, metric: str) -> tuple[float, float] | None:
+    """The 95 % interval of a figure: of a mean over windows by its standard error, of accuracy Wilson's."""
+    if metric == ACCURACY:
+        low, high = row.metrics.task_accuracy_low_common, row.metrics.task_accuracy_high_common
+        return None if low is None or high is None else (low, high)
+    value, error = row.metrics.get(metric), error_of(row, metric)
+    return None if value is None or error is None else (value - Z95 * error, value + Z95 * error)
+
+
+def written(row: Row, metric: str) -> str:
+    """`1.4e-3 ± 0.1e-3`, `97.88 ± 0.12`, `96.0 (93.2 to 97.8)`; without an error the figure alone."""
+    value, error = row.metrics.get(metric), error_of(row, metric)
+    if value is None:
+        return NONE
+    ends = interval(row, metric) if metric == ACCURACY else None
+    if ends is not None:
+        return f"{WRITE[metric](value)} ({WRITE[metric](ends[0])} to {WRITE[metric](ends[1])})"
+    if metric == KL and error is not None:
+        return with_error(value, error)
+    return f"{100 * value:.2f} ± {100 * error:.2f}" if error and round(error, 4) else WRITE[metric](value)
+
+
+def with_error(value: float, error: float) -> str:
+    """Nats with their error, in the value's power of ten: digits enough that it shows, or none."""
+    if not value or not math.isfinite(error):
+        return divergence(value)
+    power = int(divergence(value).partition("e")[2] or "0")
+    own, its = value / 10.0**power, error / 10.0**power
+    digits = next((count for count in (1, 2, 3) if round(its, count)), 0)
+    return divergence(value) if not digits else f"{own:.{digits}f}e{power} ± {its:.{digits}f}e{power}"
+
+
+def paired(before: Shared | None, now: Shared | None) -> tuple[float, float] | None:
+    """The mean difference in KL per token, now − before, on the same windows, and its standard error.
+
+    Pairs take out what a window is worth to both: the error is of the windows' differences. None where the windows
+    are not the same, or too few.
+    """
+    if before is None or now is None or before.tokens != now.tokens:
+        return None
+    differences = [new - old for new, old in zip(now.kl, before.kl, strict=True)]
+    error = standard_error(differences, now.tokens)
+    return None if error is None else (math.fsum(differences) / sum(now.tokens), error)
