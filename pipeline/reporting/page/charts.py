@@ -11,12 +11,11 @@ from pipeline.records import Row
 from pipeline.reporting.choice import Choice
 from pipeline.reporting.figures import COLUMNS, FLOOR, NOISY
 from pipeline.reporting.page.sections import cell_text
-from pipeline.reporting.pictures.points import PICTURES, Picture, Point
+from pipeline.reporting.pictures.points import NEAR, PICTURES, Picture, Point
 from pipeline.reporting.uncertain import KL, interval
 from pipeline.reporting.verdict import called
 from pipeline.types import JSON
 
-NEAR = 30  # a gate further than this times from all cells is said beside the picture, not drawn
 GATES = {
     "max_kl_nats": ("y", "kl", 1.0),
     "max_package_mb": ("size", "size", 1.0),
@@ -78,7 +77,7 @@ def _fronts(rows: Sequence[Row], picture: Picture) -> set[str]:
 
 
 def gates(rows: Sequence[Row], shown: Sequence[JSON]) -> list[JSON]:
-    """The gates that a picture has an axis for, once per target and model; `far` ones lie off the picture."""
+    """The gates that a picture has an axis for, once per target and model; `far` ones are said beside it, not drawn."""
     found: dict[tuple[str, str, str], JSON] = {}
     for row in rows:
         for gate in row.gates:
@@ -137,7 +136,7 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
             },
         },
         {
-            "transform": [{"filter": "datum.front || datum.chosen"}],
+            "transform": [{"filter": f"datum.front_{x} || datum.chosen"}],
             "mark": _label(x),
             "encoding": {
                 **position,
@@ -164,7 +163,7 @@ def _label(x: str) -> JSON:
         "type": "text",
         "align": {"expr": f"{edge} ? 'right' : 'left'"},
         "dx": {"expr": f"{edge} ? -10 : 10"},
-        "dy": -8,
+        "dy": {"expr": "datum.chosen ? -13 : -8"},
         "fontSize": 11,
         "limit": 170,
         "fontWeight": {"expr": "datum.chosen ? 'bold' : 'normal'"},
@@ -193,10 +192,11 @@ def _gates(x: str, position: JSON) -> list[JSON]:
         layers.append(
             {**own, "mark": {"type": "rule", "strokeDash": [5, 4]}, "encoding": {**place, "color": {"value": "--gate"}}}
         )
-        text: JSON = {"type": "text", "fontSize": 10, "align": "right" if name == "y" else "left", "dy": -5}
-        edge = {"x": {"value": "width"}} if name == "y" else {"y": {"value": 12}}
+        right = name == "y" and x == "size"  # the end where fewer points are
+        text: JSON = {"type": "text", "fontSize": 10, "align": "right" if right else "left", "dy": -5}
+        edge = {"x": {"value": "width" if right else 0}} if name == "y" else {"y": {"value": 12}}
         said = {"text": {"field": "gate"}, "color": {"value": "--gate"}}
-        layers.append({**own, "mark": {**text, "dx": -3 if name == "y" else 4}, "encoding": {**place, **edge, **said}})
+        layers.append({**own, "mark": {**text, "dx": -3 if right else 4}, "encoding": {**place, **edge, **said}})
     return layers
 
 

@@ -34,8 +34,6 @@ def made_of(row: Row) -> list[tuple[str, str]]:
     """The recipe, the machine, the package with its digest."""
     quantize = row.settings.get("quantize", {})
     lines = [("recipe", f"{row.recipe}: {_plain(quantize)}")]
-    if row.settings.get("convert"):
-        lines.append(("convert", _plain(row.settings["convert"])))
     if row.measured_on:
         benchmark = row.settings.get("benchmark", {})
         how = f"{benchmark.get('prompt_tokens')} prompt tokens, {benchmark.get('new_tokens')} new ones"

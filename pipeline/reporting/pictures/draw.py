@@ -10,22 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.records import Row
-from pipeline.reporting.pictures.points import PICTURES, points_of
+from pipeline.reporting.pictures.points import PICTURES, lines_of, points_of
 from pipeline.reporting.replace import replace
 
-DRAWING = 2  # raise when the same points shall look different
+DRAWING = 3  # raise when the same points shall look different
 
 
 def draw(rows: Sequence[Row], colours: Mapping[str, str], folder: Path) -> None:
     """Write the pictures whose points changed, in the backends' `colours`. matplotlib is imported only then."""
     for picture in PICTURES:
         points = points_of(rows, picture)
+        lines = lines_of(rows, picture, points)
         path = folder / picture.name
-        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [asdict(point) for point in points]])
+        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [*map(asdict, points), *map(asdict, lines)]])
         digest = hashlib.sha256(shown.encode()).hexdigest()
         if path.is_file() and digest.encode() in path.read_bytes():
             continue
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
         from pipeline.reporting.pictures.scatter import scatter
 
-        replace(path, scatter(points, picture, colours, digest))
+        replace(path, scatter(points, lines, picture, colours, digest))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.records import Row
+from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import AXES, FLOOR, NOISY, axis
+from pipeline.reporting.uncertain import KL, interval
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,17 @@ class Point:
     backend: str
     family: str
     noisy: bool
+    chosen: bool = False  # what is shipped to a target
+    interval: tuple[float, float] | None = None  # of y, 95 %
+
+
+@dataclass(frozen=True)
+class Line:
+    """A gate, across the picture: on which axis, where, and its name."""
+
+    axis: str
+    bound: float
+    name: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,35 @@ PICTURES = (
 )
 
 
+# gate → the axis of the pictures that have it, and the metric of x
+BOUNDS = {
+    "max_kl_nats": ("y", ""),
+    "max_package_mb": ("x", "size_bytes"),
+    "min_decode_tokens_per_s": ("x", "decode_tokens_per_s"),
+}
+NEAR = 30  # a gate further than this times from all points is not drawn
+
+
+def lines_of(rows: Sequence[Row], picture: Picture, points: Sequence[Point]) -> list[Line]:
+    """The gates near the picture's points; one that targets share comes once, named with them where they differ."""
+    targets: dict[tuple[str, float], list[str]] = {}
+    for row in rows:
+        for gate in row.gates:
+            if gate.gate in BOUNDS and BOUNDS[gate.gate][1] in ("", picture.metric):
+                held = targets.setdefault((gate.gate, gate.bound), [])
+                held += [row.target] if row.target not in held else []
+    everywhere = len({row.target for row in rows})
+    lines = []
+    for (name, bound), its in targets.items():
+        axis = BOUNDS[name][0]
+        values = [max(point.y, FLOOR) if axis == "y" else point.x for point in points]
+        if values and min(values) / NEAR <= bound <= max(values) * NEAR:
+            lines.append(
+                Line(axis, bound, f"{name} {bound:g}" + ("" if len(its) == everywhere else f" ({', '.join(its)})"))
+            )
+    return lines
+
+
 def points_of(rows: Sequence[Row], picture: Picture) -> list[Point]:
     """The measured cells, named by the axes that tell them apart (the colour tells the backend)."""
     hidden = ("backend",) if picture.speed else ("backend", "target")  # a target changes neither size nor quality
@@ -73,9 +115,11 @@ def points_of(rows: Sequence[Row], picture: Picture) -> list[Point]:
     measured = [row for same in together.values() for row in same]
     axes = [a for a in AXES if a == "shown" or (a not in hidden and len({axis(row, a) for row in measured}) > 1)]
     points = []
+    shipped = {recommend(rows, target).choice for target in targets_of(rows)}
     for (x, y, backend, family), same in together.items():
         noisy = picture.speed and any(row.noisy for row in same)
         names = [list(dict.fromkeys(axis(row, name) for row in same)) for name in axes]
         label = " ".join("/".join(values) for values in names) + (NOISY if noisy else "")
-        points.append(Point(x, y, label, backend, family, noisy))
+        chosen = any(row.id in shipped for row in same)
+        points.append(Point(x, y, label, backend, family, noisy, chosen, interval(same[0], KL)))
     return points

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from pipeline.reporting.figures import FLOOR
 from pipeline.reporting.pictures.labels import place
-from pipeline.reporting.pictures.points import Picture, Point
+from pipeline.reporting.pictures.points import Line, Picture, Point
 
 # of Okabe and Ito's colours, which the colour-blind tell apart as well, those that no backend here has
 MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999")
@@ -30,11 +30,14 @@ MARKERS = {
     "int3": "p",
     "int2": "h",
 }
+GATE, RING = "#B42318", "#222222"
 SIZE = 64.0  # of a marker, in square points
 DPI = 120
 
 
-def scatter(points: Sequence[Point], picture: Picture, colours: Mapping[str, str], digest: str) -> bytes:
+def scatter(
+    points: Sequence[Point], lines: Sequence[Line], picture: Picture, colours: Mapping[str, str], digest: str
+) -> bytes:
     """The picture, in the backends' colours; `digest` is kept in its metadata."""
     colours = _colours(points, colours)
     with matplotlib.rc_context():
@@ -45,6 +48,7 @@ def scatter(points: Sequence[Point], picture: Picture, colours: Mapping[str, str
         axes.set_title(picture.title, loc="left", fontsize=13, fontweight="bold")
         if points:
             _draw(axes, points, picture, colours)
+            _gates(axes, lines)
             _label(axes, canvas, points, colours)
         else:
             axes.set_axis_off()
@@ -68,6 +72,13 @@ def _draw(axes: Axes, points: Sequence[Point], picture: Picture, colours: Mappin
             alpha=0.85,  # two backends may share a place
             zorder=3,
         )
+        if point.interval:
+            low, high = (max(end, FLOOR) for end in point.interval)
+            axes.vlines(point.x, low, high, color=colours[point.backend], linewidth=1.2, zorder=2.5)
+        if point.chosen:
+            axes.scatter(
+                [point.x], [max(point.y, FLOOR)], s=4 * SIZE, facecolors="none", edgecolors="#222222", zorder=3
+            )
     front = picture.front(points)
     if len(front) > 1:
         line = [max(point.y, FLOOR) for point in front]
@@ -81,6 +92,21 @@ def _draw(axes: Axes, points: Sequence[Point], picture: Picture, colours: Mappin
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     _legend(axes, points, colours)
+
+
+def _gates(axes: Axes, lines: Sequence[Line]) -> None:
+    """Dashed, and named at their ends; the picture grows to show them."""
+    for line in lines:
+        across = axes.axhline if line.axis == "y" else axes.axvline
+        across(line.bound, color=GATE, linestyle=(0, (5, 4)), linewidth=0.9, zorder=1)
+        limits, widen = (axes.get_ylim(), axes.set_ylim) if line.axis == "y" else (axes.get_xlim(), axes.set_xlim)
+        widen(min(limits[0], line.bound / 1.2), max(limits[1], line.bound * (2 if line.axis == "y" else 1.05)))
+        if line.axis == "y":
+            place, at = axes.get_yaxis_transform(), (0.995, line.bound)
+            axes.text(*at, line.name, transform=place, ha="right", va="bottom", fontsize=8, color=GATE)
+        else:
+            place, at = axes.get_xaxis_transform(), (line.bound, 0.99)
+            axes.text(*at, line.name, transform=place, ha="right", va="top", rotation=90, fontsize=8, color=GATE)
 
 
 def _limits(axes: Axes, points: Sequence[Point]) -> None:
@@ -109,6 +135,8 @@ def _legend(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> 
     handles += [entry(family, marker=MARKERS[family]) for family in families]
     if len(points) > 1:
         handles.append(Line2D([], [], label="the front", color="#999999", linewidth=1.2))
+    if any(point.chosen for point in points):
+        handles.append(entry("what is shipped", color=RING, face="none"))
     if any(point.noisy for point in points):
         handles.append(entry("† busy machine", face="white"))
     axes.figure.legend(
