@@ -23,7 +23,7 @@ def _model(row: Row) -> list[tuple[str, str]]:
     place = str(source.get("path") or source.get("repo") or "")
     revision = str(source.get("revision") or "")
     lines = [("source", f"{place} at {revision}" if revision else place)]
-    lines += [(name, str(evaluate[name])) for name in ("text", "questions") if evaluate.get(name)]
+    lines += [("text", str(evaluate["text"]))] if evaluate.get("text") else []
     if evaluate.get("window"):
         lines.append(("windows", f"of {evaluate['window']} tokens, at most {evaluate.get('tokens')} tokens"))
     lines += [("data", f"{name}: sha256 {digest}") for name, digest in row.settings.get("data", {}).items()]
