@@ -16,11 +16,26 @@ from pipeline.reporting.page.samples import samples
 from pipeline.reporting.report import write_report
 from pipeline.reporting.uncertain import with_error
 from pipeline.reporting.verdict import verdict
-from tests.reporting.matrix import PRECISIONS, Matrix
+from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
 from tests.support.chromium import CHROMIUM, Elements, opened
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 in_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+# what a reader does: sorts the table by size, twice; asks for the other target
+USED = """<script>
+const waiting = setInterval(() => {
+  if (!document.body.dataset.drawn) return;
+  clearInterval(waiting);
+  const table = document.querySelector("#cells ~ .scroll table");
+  const button = [...table.querySelectorAll("button")].find((one) => one.textContent === "size MB");
+  const sizes = () => [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => row.cells[2].textContent);
+  for (const name of ["up", "down"]) { button.click(); document.body.dataset[name] = sizes().join(" "); }
+  const target = document.querySelector("select[name=target]");
+  target.value = "ios";
+  target.dispatchEvent(new Event("change", { bubbles: true }));
+  document.body.dataset.used = document.getElementById("count").textContent;
+}, 20);
+</script>"""
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -69,8 +84,6 @@ def test_a_verdict_names_what_comes_closest_where_nothing_passes(four: Matrix) -
 
 
 def test_a_speed_of_a_busy_machine_is_in_no_verdict(four: Matrix) -> None:
-    from tests.reporting.matrix import SPEED
-
     for cell in four.plan.cells:
         four.benchmark(cell, metrics=SPEED, noisy=True)
     _, rows = html_of(four)
@@ -136,6 +149,13 @@ def test_where_packages_depart_from_the_reference_their_texts_stand_side_by_side
     assert "<dd>The people elected <mark>Tom.</mark></dd>" in html and "<b>" not in html
 
 
+def test_speeds_at_other_lengths_are_columns_of_those_that_have_them(four: Matrix) -> None:
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", metrics=SPEED, extra={"prefill_512_tokens_per_s": 930.56})
+    html, _ = html_of(four)
+    table = html.partition('id="speed"')[2].partition("</table>")[0]
+    assert ">prefill 512 tok/s</button>" in table and table.count(">930.6</td>") == 1
+
+
 def test_every_package_that_departs_has_a_text(matrix: Matrix) -> None:
     rows = []
     for number in range(8):
@@ -176,6 +196,20 @@ def test_a_browser_shows_the_verdicts_and_draws_the_pictures(matrix: Matrix, tmp
     # the first target is selected: its cells are shown, the other's are not
     shown = {one["data-target"] for one in held.having("data-target") if "hidden" not in one}
     assert shown == {"cpu"} and ">8 of 16 cells<" in dom
+
+
+@in_chromium
+def test_a_reader_sorts_and_filters(matrix: Matrix, tmp_path: Path) -> None:
+    html, _ = html_of(many(matrix))
+    path = tmp_path / "index.html"
+    path.write_text(html.replace("</body>", f"{USED}</body>"), encoding="utf-8")
+    dom, console = opened(path, tmp_path / "profile")
+    (body,) = (held for tag, held in Elements(dom).found if tag == "body")
+    assert not console
+    assert body["data-up"] == "3.3 3.3 5.1 5.1 8.2 8.2 16.1 16.1" and body["data-down"].startswith("16.1 16.1 8.2")
+    assert body["data-used"] == "8 of 16 cells"
+    shown = {one["data-target"] for one in Elements(dom).having("data-target") if "hidden" not in one}
+    assert shown == {"ios"} and "max_kl_nats 0.0001" in dom.partition('class="marks"')[2]
 
 
 @in_chromium

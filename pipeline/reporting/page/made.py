@@ -39,7 +39,6 @@ def made_of(row: Row) -> list[tuple[str, str]]:
         how = f"{benchmark.get('prompt_tokens')} prompt tokens, {benchmark.get('new_tokens')} new ones"
         busy = ", while other programs kept it busy" if row.noisy else ""
         lines.append(("measured on", f"{row.measured_on}{busy}; {how}, {benchmark.get('runs')} runs"))
-    lines += [("also measured", _plain(row.extra))] if row.extra else []
     lines += [("gate", _gate(gate.gate, gate.bound, gate.value, gate.margin)) for gate in row.gates]
     if row.package:
         lines.append(("package", f"{row.package.path}, {row.package.size_bytes:,} bytes, sha256 {row.package.sha256}"))

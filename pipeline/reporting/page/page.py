@@ -16,7 +16,7 @@ from pipeline.reporting.page.bundle import BUNDLE
 from pipeline.reporting.page.charts import chart, gates, points
 from pipeline.reporting.page.made import commands, made_of, models_of
 from pipeline.reporting.page.samples import samples
-from pipeline.reporting.page.sections import SPEED, lost, table
+from pipeline.reporting.page.sections import lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
 
@@ -47,7 +47,7 @@ def page(rows: Sequence[Row], plan: Plan) -> str:
         table=table(rows, COLUMNS),
         lost=lost(rows),
         samples=samples(rows),
-        speed=table([row for row in rows if row.metrics.decode_tokens_per_s is not None], SPEED),
+        speed=speeds(rows),
         missing=missing(rows, plan.excluded),
         models=models_of(rows),
         rows=rows,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.records import Row
-from pipeline.reporting.figures import Column, divergence, rate, status
+from pipeline.reporting.figures import NOISY, NONE, Column, divergence, rate, status
 from pipeline.reporting.uncertain import ACCURACY, ERRORS, written
 from pipeline.reporting.verdict import called
 
@@ -57,6 +57,27 @@ def table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
         for row in rows
     ]
     return Table(tuple(column.header for column in kept), tuple(lines))
+
+
+def speeds(rows: Sequence[Row]) -> Table:
+    """Of the cells whose speed was measured, with what a runtime's users look for as well: other lengths of prompts."""
+    timed = [row for row in rows if row.metrics.decode_tokens_per_s is not None]
+    held, more = table(timed, SPEED), list(dict.fromkeys(name for row in timed for name in row.extra))
+    lines = tuple(
+        replace(line, held=(*line.held, *((_extra(line.row, name), line.row.extra.get(name)) for name in more)))
+        for line in held.lines
+    )
+    return Table((*held.header, *(_named(name) for name in more)), lines)
+
+
+def _extra(row: Row, name: str) -> str:
+    value = row.extra.get(name)
+    return NONE if value is None else rate(value) + (NOISY if row.noisy else "")
+
+
+def _named(name: str) -> str:
+    """`prefill 512 tok/s` of `prefill_512_tokens_per_s`."""
+    return name.replace("_tokens_per_s", " tok/s").replace("_", " ")
 
 
 def cell_text(row: Row, column: Column) -> str:
