@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pipeline.matrix.gates import missed, passes
 from pipeline.records import PackageRef, Row, Verdict
 from pipeline.reporting.figures import divergence
+from pipeline.reporting.paired import better, remark
+from pipeline.reporting.uncertain import KL
 from pipeline.types import Status
 
 # figure → whether less of it is better
-OBJECTIVES = {"kl_nats_mean_common": True, "size_bytes": True, "decode_tokens_per_s": False}
+OBJECTIVES = {KL: True, "size_bytes": True, "decode_tokens_per_s": False}
 UNTIMED = "quality and size alone: speed was not measured here"
 BUSY = "quality and size alone: speed was measured on a busy machine"
 SIDE_BY_SIDE: tuple[tuple[str, Callable[[float], str], str, str], ...] = (
-    ("kl_nats_mean_common", divergence, "KL ", ""),
+    (KL, divergence, "KL ", ""),
     ("size_bytes", lambda value: f"{value / 1e6:,.1f}", "", " MB"),
     ("decode_tokens_per_s", lambda value: f"{value:,.0f}", "", " tokens/s"),
 )
@@ -73,27 +75,34 @@ def targets_of(rows: Sequence[Row]) -> list[str]:
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
-    """The cells that no other beats in quality, size and, where both have it, speed; smallest first."""
-    kept = [one for one in rows if not any(_beats(other, one) for other in rows if other is not one)]
-    return sorted(kept, key=lambda row: row.metrics.size_bytes or 0)
+    """The cells that no other of them beats in quality, size and, where both have it, speed; smallest first.
+
+    A larger cell is one of them where its tokens show that it diverges less.
+    """
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.metrics.size_bytes or 0, _number(row, KL))):
+        if not any(_beats(other, row) for other in kept):
+            kept = [*(other for other in kept if not _beats(row, other)), row]
+    return kept
 
 
 def _beats(one: Row, other: Row) -> bool:
     """Whether one is at least as good as the other in everything, and better in something."""
-    better = False
+    ahead = False
     for name, less in OBJECTIVES.items():
         a, b = _known(one, name), _known(other, name)
         if a is None or b is None:
             continue
-        if (a > b) if less else (a < b):
+        order = better(one, other) if name == KL else (a < b) - (a > b) if less else (a > b) - (a < b)
+        if order < 0:
             return False
-        better = better or a != b
-    return better
+        ahead = ahead or order > 0
+    return ahead
 
 
 def _rank(row: Row, timed: bool) -> tuple[float, float]:
     first = -_number(row, "decode_tokens_per_s") if timed else _number(row, "size_bytes")
-    return first, _number(row, "kl_nats_mean_common")
+    return first, _number(row, KL)
 
 
 def _known(row: Row, name: str) -> float | None:
@@ -116,7 +125,8 @@ def _why_lost(row: Row, chosen: Row | None, front: Sequence[Row]) -> str:
         return "its quality was not measured"
     beater = next((other for other in front if _beats(other, row)), None)
     if beater is not None:
-        return f"{beater.id} is as good or better in everything"
+        said = f"{beater.id} is as good or better in everything"
+        return f"{said}: {against(row, beater)}" if remark(row, beater) else said
     return against(row, chosen)
 
 
@@ -126,7 +136,8 @@ def against(row: Row, chosen: Row) -> str:
     for name, write, before, behind in SIDE_BY_SIDE:
         own, best = _known(row, name), _known(chosen, name)
         if own is not None and best is not None:
-            parts.append(f"{before}{write(own)} against {write(best)}{behind}")
+            doubt = f" ({said})" if name == KL and (said := remark(row, chosen)) else ""
+            parts.append(f"{before}{write(own)} against {write(best)}{behind}{doubt}")
     return "; ".join(parts)
 
 

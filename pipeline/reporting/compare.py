@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed
-from pipeline.metrics.uncertainty import Z95
+from pipeline.metrics.uncertainty import Z95, paired
 from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import FLOOR, status
-from pipeline.reporting.uncertain import KL, error_of, paired
+from pipeline.reporting.uncertain import KL, error_of
 
 FIGURES = (
     "size_bytes",
@@ -141,8 +141,8 @@ def _change(before: Row, now: Row, metric: str) -> Change:
 def difference(before: Row, now: Row, metric: str) -> tuple[float | None, float | None]:
     """The 95 % interval of now − before: KL window by window; top-1, whose windows are not kept, as if unpaired."""
     if metric == KL:
-        pairs = paired(before.shared, now.shared)
-        return (None, None) if pairs is None else (pairs[0] - Z95 * pairs[1], pairs[0] + Z95 * pairs[1])
+        found = paired(now.shared, before.shared) if before.shared and now.shared else None
+        return (found.low, found.high) if found else (None, None)
     old, new = (row.metrics.get(metric) for row in (before, now))
     errors = error_of(before, metric), error_of(now, metric)
     if old is None or new is None or errors[0] is None or errors[1] is None:

@@ -11,9 +11,12 @@ from pipeline.terminal import GAP, WIDEST, paint, width, wrapped
 
 LEAST = 6  # what an axis column keeps of its names
 DISPENSABLE = (
+    "rms_delta_p_common",
+    "kl_nats_p999_common",
     "bits_per_weight",
     "task_accuracy_common",
     "kl_nats_mean_default_mode_common",
+    "kl_nats_mean_se_common",
     "ttft_ms_p50",
     "perplexity_common",
     "top1_agreement_common",

@@ -1,11 +1,11 @@
-"""Figures with what is known of their error: how they are written, their intervals, and two runs of a cell paired."""
+"""Figures with what is known of their error: how they are written, and their intervals."""
 
 from __future__ import annotations
 
 import math
 
-from pipeline.metrics.uncertainty import Z95, standard_error
-from pipeline.records import Row, Shared
+from pipeline.metrics.uncertainty import Z95
+from pipeline.records import Row
 from pipeline.reporting.figures import COLUMNS, FLOOR, NONE, divergence
 
 KL, TOP1, ACCURACY = "kl_nats_mean_common", "top1_agreement_common", "task_accuracy_common"
@@ -49,16 +49,3 @@ def with_error(value: float, error: float) -> str:
     own, its = value / 10.0**power, error / 10.0**power
     digits = next((count for count in (1, 2, 3) if round(its, count)), 0)
     return divergence(value) if not digits else f"{own:.{digits}f}e{power} ± {its:.{digits}f}e{power}"
-
-
-def paired(before: Shared | None, now: Shared | None) -> tuple[float, float] | None:
-    """The mean difference in KL per token, now − before, on the same windows, and its standard error.
-
-    Pairs take out what a window is worth to both: the error is of the windows' differences. None where the windows
-    are not the same, or too few.
-    """
-    if before is None or now is None or before.tokens != now.tokens:
-        return None
-    differences = [new - old for new, old in zip(now.kl, before.kl, strict=True)]
-    error = standard_error(differences, now.tokens)
-    return None if error is None else (math.fsum(differences) / sum(now.tokens), error)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.metrics.uncertainty import Z95
 from pipeline.records import Row
 from pipeline.reporting.choice import Choice, recommend
 from pipeline.reporting.figures import FLOOR
-from pipeline.reporting.uncertain import KL, paired, written
+from pipeline.reporting.paired import better, remark
+from pipeline.reporting.uncertain import KL, written
 from pipeline.types import Status
 
 UNITS = {"size_bytes": " MB", "decode_tokens_per_s": " tokens/s", "top1_agreement_common": " % top-1"}
@@ -46,12 +46,6 @@ def called(row: Row, rows: Sequence[Row]) -> str:
 def figure(row: Row, metric: str) -> str:
     """A figure with its error and unit: `3.5 MB`, `KL 1.4e-3 ± 0.1e-3 nats`."""
     return f"KL {written(row, metric)} nats" if metric == KL else f"{written(row, metric)}{UNITS[metric]}"
-
-
-def told_apart(one: Row, other: Row) -> bool:
-    """Whether the tokens that both have tell their divergences apart: the paired 95 % interval leaves out zero."""
-    found = paired(one.shared, other.shared)
-    return found is None or abs(found[0]) > Z95 * found[1]
 
 
 def _nothing(choice: Choice, cells: Sequence[Row]) -> str:
@@ -95,9 +89,10 @@ def _instead(chosen: Row, cells: Sequence[Row]) -> tuple[str, ...]:
     others = [row for row in _usable(cells) if row is not chosen and row.metrics.size_bytes]
     if not size or kl is None:
         return ()
-    smaller = min((row for row in others if _size(row) < size and _kl(row) > kl), key=_kl, default=None)
-    better = min((row for row in others if _kl(row) < kl), key=lambda row: (_size(row), _kl(row)), default=None)
-    found = [row for row in (smaller, better) if row is not None]
+    smaller = min((row for row in others if _size(row) < size and better(row, chosen) <= 0), key=_kl, default=None)
+    finer = [row for row in others if better(row, chosen) > 0]
+    closest = min(finer, key=lambda row: (_size(row), _kl(row)), default=None)
+    found = [row for row in (smaller, closest) if row is not None]
     return tuple(f"{called(row, cells)} is {_size_against(row, size)} and {_kl_against(row, chosen)}." for row in found)
 
 
@@ -115,8 +110,8 @@ def _kl_against(row: Row, chosen: Row) -> str:
     miss = f"; it misses {', '.join(missed(row.gates))}" if not passes(row.gates) else ""
     if own <= FLOOR:
         return "equal to the reference but for rounding" + miss
-    if not told_apart(row, chosen):
-        return f"no different in KL that {chosen.metrics.common_tokens:,} tokens could show{miss}"
+    if better(row, chosen) == 0:
+        return (remark(row, chosen) or "of the same KL") + miss
     if kl <= FLOOR:
         return f"at {figure(row, 'kl_nats_mean_common')}{miss}"
     return (f"{own / kl:.2g} × worse (KL)" if own > kl else f"{kl / own:.2g} × better (KL)") + miss

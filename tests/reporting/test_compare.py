@@ -35,7 +35,7 @@ def changed(rows: list[Row], cell: str, **figures: Any) -> list[Row]:
 def _other(row: Row, figures: dict[str, Any]) -> Row:
     kl, shared = figures.get("kl_nats_mean_common"), row.shared
     if kl is not None and shared is not None:
-        shared = Shared(shared.tokens, spread(kl, shared.tokens, 0.1))
+        shared = Shared(shared.tokens, spread(kl, shared.tokens, 0.01))
     return replace(row, metrics=replace(row.metrics, **figures), shared=shared)
 
 
@@ -69,7 +69,7 @@ def test_figures_cells_and_verdicts_that_changed_are_said(four: Matrix) -> None:
     for said in (text(found), markdown(found, "title")):
         assert (
             "6.6 → 3.3 (÷ 2)" in said
-            and "2.8e-3 → 2.8e-4 (÷ 10; 95 %: −3.1e-3 to −2.0e-3)" in said
+            and "2.8e-3 → 2.8e-4 (÷ 10; 95 %: −2.9e-3 to −2.2e-3)" in said
             and "300.0 → 900.0 (× 3)" in said
         )
         assert "another choice for cpu" in said

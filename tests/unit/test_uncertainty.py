@@ -10,7 +10,8 @@ import pytest
 from pipeline.metrics.columns import archive, delta_p, per_window, tails
 from pipeline.metrics.divergence import Scores
 from pipeline.metrics.shared import changed, quality
-from pipeline.metrics.uncertainty import standard_error, wilson
+from pipeline.metrics.uncertainty import paired, standard_error, student_t, wilson
+from pipeline.records import Shared
 
 RANDOM = np.random.default_rng(11)
 
@@ -104,3 +105,54 @@ def test_the_same_scores_give_the_same_bytes() -> None:
 def test_a_changed_answer_is_a_flip_whether_it_was_right_or_not() -> None:
     assert changed((0, 1, 2, 3), (0, 1, 3, 2)) == 0.5
     assert changed((), ()) is None
+
+
+def draws(windows: int, mean: float, spread: float, tokens: int = 100) -> tuple[Shared, Shared]:
+    """Two builds: what makes a window hard is far larger than how they differ."""
+    hard = RANDOM.gamma(2, 1.0, windows)
+    differ = RANDOM.normal(mean, spread, windows)
+    of = (tokens,) * windows
+    return Shared(of, tuple(tokens * (hard + differ))), Shared(of, tuple(tokens * hard))
+
+
+@pytest.mark.parametrize("windows", [4, 40])
+def test_a_paired_interval_covers_the_true_difference_as_often_as_it_says(windows: int) -> None:
+    found = [paired(*draws(windows, 0.01, 0.05)) for _ in range(600)]
+    hits = sum(one is not None and one.low is not None and one.low <= 0.01 <= one.high for one in found)
+    assert 0.925 <= hits / 600 <= 0.975
+
+
+def test_a_difference_that_two_separate_errors_hide_is_shown_pair_by_pair() -> None:
+    own, its = draws(40, 0.02, 0.01)
+    found = paired(own, its)
+    apart = standard_error(own.kl, own.tokens)
+    assert found is not None and found.shown and found.mean == pytest.approx(0.02, abs=0.01)
+    assert apart is not None and found.mean < apart
+
+
+def test_as_many_tokens_as_are_said_show_the_difference() -> None:
+    """The same windows as often as that."""
+    own, its = draws(30, 0.004, 0.03)
+    found = paired(own, its)
+    assert found is not None and found.shown is False and found.needed is not None and found.needed > found.tokens
+    times = -(-found.needed // found.tokens)
+    again = paired(Shared(own.tokens * times, own.kl * times), Shared(its.tokens * times, its.kl * times))
+    assert again is not None and again.shown
+
+
+def test_one_window_gives_no_interval_and_equal_builds_no_number_of_tokens() -> None:
+    one = paired(Shared((100,), (1.0,)), Shared((100,), (2.0,)))
+    assert one is not None and one.shown is None and one.mean == -0.01
+    same = paired(Shared((100, 100), (1.0, 2.0)), Shared((100, 100), (1.0, 2.0)))
+    assert same is not None and same.shown is False and same.needed is None
+
+
+def test_builds_of_other_windows_are_not_compared() -> None:
+    assert paired(Shared((100, 100), (1.0, 1.0)), Shared((100,), (1.0,))) is None
+    assert paired(Shared((), ()), Shared((), ())) is None
+
+
+def test_students_t_is_the_tables() -> None:
+    """Fisher and Yates 1938, table III."""
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 10: 2.228, 30: 2.042, 120: 1.980, 5000: 1.960}
+    assert {freedom: round(student_t(freedom), 3) for freedom in table} == table

@@ -67,7 +67,7 @@ def _fronts(rows: Sequence[Row], picture: Picture) -> set[str]:
     for row in rows:
         x, y = row.metrics.get(picture.metric), row.metrics.kl_nats_mean_common
         if x is not None and y is not None and not (picture.speed and row.noisy):
-            point = Point(x / picture.unit, y, "", row.backend, row.precision, row.noisy)
+            point = Point(x / picture.unit, y, "", row.backend, row.precision, row.noisy, of=row)
             groups.setdefault((row.model, row.target), []).append((row.id, point))
     kept: set[str] = set()
     for group in groups.values():

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from dataclasses import replace as replaced
 from pathlib import Path
 
 from pipeline.records import Row
@@ -22,7 +23,8 @@ def draw(rows: Sequence[Row], colours: Mapping[str, str], folder: Path) -> None:
         points = points_of(rows, picture)
         lines = lines_of(rows, picture, points)
         path = folder / picture.name
-        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [*map(asdict, points), *map(asdict, lines)]])
+        bare = [asdict(replaced(point, of=None)) for point in (*points, *picture.front(points))]
+        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [*bare, *map(asdict, lines)]])
         digest = hashlib.sha256(shown.encode()).hexdigest()
         if path.is_file() and digest.encode() in path.read_bytes():
             continue

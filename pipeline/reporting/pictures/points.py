@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import AXES, FLOOR, NOISY, axis
+from pipeline.reporting.paired import better
 from pipeline.reporting.uncertain import KL, interval
 
 
 @dataclass(frozen=True)
 class Point:
-    """One cell in a plot; cells that share both figures share a point."""
+    """One cell in a plot; cells that share both figures share a point, `of` is one of them."""
 
     x: float
     y: float
@@ -23,6 +24,7 @@ class Point:
     noisy: bool
     chosen: bool = False  # what is shipped to a target
     interval: tuple[float, float] | None = None  # of y, 95 %
+    of: Row | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,21 @@ class Picture:
     speed: bool
 
     def front(self, points: Sequence[Point]) -> list[Point]:
-        """The points that no other beats in both figures, from left to right."""
+        """The points that no other of them beats in both figures, from left to right."""
         sign = -1 if self.speed else 1  # more speed is better, more bytes are not
+        kept: list[Point] = []
+        for point in sorted(points, key=lambda point: (sign * point.x, point.y)):
+            if not any(_finer(other, point) >= (0 if other.x != point.x else 1) for other in kept):
+                kept.append(point)
+        return sorted(kept, key=lambda point: point.x)
 
-        def beaten(one: Point) -> bool:
-            return any(
-                (sign * other.x, max(other.y, FLOOR)) != (sign * one.x, max(one.y, FLOOR))
-                and sign * other.x <= sign * one.x
-                and max(other.y, FLOOR) <= max(one.y, FLOOR)
-                for other in points
-            )
 
-        return sorted((point for point in points if not beaten(point)), key=lambda point: point.x)
+def _finer(one: Point, other: Point) -> int:
+    """1 where the first diverges less, -1 where more, 0 where its tokens show no difference."""
+    if one.of and other.of:
+        return better(one.of, other.of)
+    own, its = max(one.y, FLOOR), max(other.y, FLOOR)
+    return (own < its) - (own > its)
 
 
 PICTURES = (
@@ -121,5 +126,5 @@ def points_of(rows: Sequence[Row], picture: Picture) -> list[Point]:
         names = [list(dict.fromkeys(axis(row, name) for row in same)) for name in axes]
         label = " ".join("/".join(values) for values in names) + (NOISY if noisy else "")
         chosen = any(row.id in shipped for row in same)
-        points.append(Point(x, y, label, backend, family, noisy, chosen, interval(same[0], KL)))
+        points.append(Point(x, y, label, backend, family, noisy, chosen, interval(same[0], KL), same[0]))
     return points
