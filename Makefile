@@ -34,8 +34,7 @@ install-llamacpp:
 	  || { echo "llama.cpp was not compiled (a C++ compiler and the package index are needed): its cells are skipped"; exit 1; }
 
 repro: install
-	@$(RUN) python -m pipeline compose $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES)
-	@$(RUN) { dvc repro -k; code=$$?; python -m pipeline report || code=$$?; \
+	@$(RUN) { python -m pipeline repro $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES); code=$$?; \
 	  echo; echo "Compare the runs:  source $(VENV)/bin/activate && python -m pipeline ui"; exit $$code; }
 
 lint: install

@@ -15,9 +15,11 @@ INPUTS = Path("inputs")
 IMPORTS = Path("imports")  # speeds that other devices measured
 RECORDS = Path("records")
 RECEIPTS = Path(".tracking")
+RUN = RECORDS / "run.json"  # how much the run that guard began has to do
 
 MANIFEST = "manifest.json"
 CELLS = REPORTS / "cells.json"
+PAGE = REPORTS / "index.html"
 COMMENT = REPORTS / "comment.md"  # of `report --compare`, for a pull request
 
 
@@ -82,6 +84,11 @@ def inputs(stage: str, key: str = "") -> Path:
 def locks(root: Path) -> list[Path]:
     """DVC's lock files, as far as there are: of the few stages in dvc.yaml, and of each stage with many entries."""
     return [path for path in (root / "dvc.lock", *sorted((root / STAGES).glob("*/dvc.lock"))) if path.is_file()]
+
+
+def log(stage: str, key: str) -> Path:
+    """What tools printed in a stage's last run."""
+    return RECORDS / stage / f"{key or stage}.log"
 
 
 def record(stage: str, key: str) -> Path:

@@ -45,9 +45,7 @@ def _work(stage: str, key: str) -> Callable[[], object]:
         step = getattr(import_module(f"stages.{stage}.{stage}"), stage)
         return lambda: run_entry(STAGES[stage], key, step)
     if stage == "track":
-        from pipeline.tracking import track
-
-        return lambda: track(Path(), os.environ.get("MLFLOW_TRACKING_URI"))
+        return _track
     if stage == "report":
         from pipeline.harness.inputs import read_plan_inputs
         from pipeline.reporting.report import write_report
@@ -56,6 +54,18 @@ def _work(stage: str, key: str) -> Callable[[], object]:
     from stages.guard import guard
 
     return guard
+
+
+def _track() -> None:
+    """The last stage: deliver, and say what to ship; `dvc repro` and `dvc exp run` end with it."""
+    from pipeline import layout
+    from pipeline.reporting.console import SAID_BY, verdicts
+    from pipeline.reporting.tables import read_cells
+    from pipeline.tracking import track
+
+    track(Path(), os.environ.get("MLFLOW_TRACKING_URI"))
+    if not os.environ.get(SAID_BY):
+        sys.stdout.write(f"\n{verdicts(read_cells(layout.CELLS))}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.files import write_json
 from pipeline.harness import host
 from pipeline.harness.inputs import write_inputs
 from pipeline.harness.params import read_params
+from pipeline.harness.place import begin, count_due
 from pipeline.matrix.conf import check_fresh
 from pipeline.types import JSON
+
+log = logging.getLogger("pipeline.guard")
 
 
 def guard() -> None:
@@ -24,6 +29,9 @@ def guard() -> None:
         write_json(layout.host(name), facts)
     write_json(layout.host("machine"), host.machine_facts())
     write_inputs(plan)
+    due, count = count_due(plan)
+    begin(due, count)
+    log.info("guard: %d stages, %s", count, f"{due} to run" if due else "nothing to run")
 
 
 def _required(params: JSON) -> dict[str, dict[str, str]]:

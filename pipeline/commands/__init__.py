@@ -14,6 +14,7 @@ ABOUT = "Phi models on devices: a matrix of model × precision × backend × tar
 COMMANDS = {
     "plan": "show the matrix: its cells, and what is left out by which rule",
     "compose": "write params.yaml from conf/ and overrides",
+    "repro": "compose, run what is missing, and report",
     "report": "write reports/ again and print the comparison",
     "recommend": "which package to ship to each target, and why the others lost",
     "gate": "exit with 1 when a required cell misses a gate",

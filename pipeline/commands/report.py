@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.matrix.plan import make_plan
     from pipeline.reporting import tables
     from pipeline.reporting.cells import cell_rows
-    from pipeline.reporting.console import table
+    from pipeline.reporting.console import table, verdicts
     from pipeline.reporting.formats import fill
     from pipeline.reporting.other import other_rows
     from pipeline.reporting.report import write_report
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     if other:
         sys.stdout.write(_compared(other, rows, plan, arguments.json))
     else:
-        sys.stdout.write(tables.cells_json(rows) if arguments.json else table(rows) + f"\n{note}")
+        shown = table(rows) + f"\n{note}\n{verdicts(rows)}"
+        sys.stdout.write(tables.cells_json(rows) if arguments.json else shown)
     return 1 if any(row.status is Status.FAILED for row in rows) else 0
 
 

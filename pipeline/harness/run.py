@@ -1,4 +1,4 @@
-"""The stage harness: logging, progress, timing, peak memory, the StageRecord and the exit code."""
+"""The stage harness: logging, what it shows, timing, peak memory, the StageRecord and the exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline import layout
 from pipeline.errors import explain
@@ -20,6 +20,9 @@ from pipeline.files import fresh_folder, write_bytes, write_json
 from pipeline.harness.inputs import read_entry
 from pipeline.harness.interpreter import hide
 from pipeline.harness.outcome import Skip, why_skipped, why_unusable, write_skipped
+from pipeline.harness.place import place
+from pipeline.harness.said import said
+from pipeline.harness.screen import Screen, tools_apart
 from pipeline.harness.stages import Stage
 from pipeline.records import StageRecord
 from pipeline.strict import plain
@@ -40,10 +43,13 @@ QUIET = {
 }
 
 
-def setup() -> None:
-    """Plain log lines on stderr; telemetry of every dependency off, unless the user set it."""
-    logging.basicConfig(level=os.environ.get("PHI_DEPLOY_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
-    logging.getLogger("pipeline").setLevel(os.environ.get("PHI_DEPLOY_LOG", "INFO"))
+_screen: Screen | None = None  # of the stage that runs
+
+
+def setup(stream: TextIO | None = None) -> None:
+    """Plain log lines, on stderr by default; telemetry of every dependency off, unless the user set it."""
+    logging.basicConfig(level=_level(), format="%(message)s", stream=stream or sys.stderr)
+    logging.getLogger("pipeline").setLevel(_level())
     for noisy in ("httpx", "urllib3", "matplotlib", "onnxruntime", "onnx_ir", "onnxscript", "root"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     for name, value in QUIET.items():
@@ -52,24 +58,43 @@ def setup() -> None:
     hide("openvino_telemetry")
 
 
+def _level() -> str:
+    return os.environ.get("PHI_DEPLOY_LOG", "INFO").upper()
+
+
 def run_stage(stage: str, key: str, work: Callable[[], object]) -> int:
     """Run one stage's work and return its exit code.
 
-    Work that cannot be done here raises Skip. The record outside DVC's outs is written whatever happens; an expected
-    error is one line, an unexpected one keeps its traceback.
+    Work that cannot be done here raises Skip; what it returns, if that is text, is its result in words. The record
+    outside DVC's outs is written whatever happens; an expected error is one line, an unexpected one keeps its
+    traceback.
     """
-    setup()
+    global _screen
+    with tools_apart(layout.log(stage, key), apart=bool(key) and _level() != "DEBUG") as stream:
+        setup(stream)
+        _screen = Screen(stage, key, place() if key else "", stream) if key else None
+        try:
+            return _run(stage, key, work, stream)
+        finally:
+            if _screen:
+                _screen.close()
+            _screen = None
+
+
+def _run(stage: str, key: str, work: Callable[[], object], stream: TextIO) -> int:
     name = f"{stage}@{key}" if key else stage
     started, begun = datetime.now(UTC), time.perf_counter()
-    status, reason, code = Status.OK, "", 0
+    status, reason, code, done = Status.OK, "", 0, None
     try:
-        work()
+        done = work()
     except Skip as skipped:
         status, reason = Status.SKIPPED, str(skipped)
     except BaseException as error:
         expected = explain(error)
+        if _screen:
+            _screen.close()
         if expected is None:
-            traceback.print_exc()
+            traceback.print_exc(file=stream)
         status = Status.FAILED
         reason, code = expected or (f"{type(error).__name__}: {error}", 1)
     record = StageRecord(
@@ -87,18 +112,17 @@ def run_stage(stage: str, key: str, work: Callable[[], object]) -> int:
         write_json(layout.record(stage, key), plain(record))
     if code:
         log.error("error: %s: %s", name, reason)
-    elif status is Status.SKIPPED:
-        log.info("%s: skipped: %s", name, reason)
-    else:
-        log.debug("%s: %.1f s", name, record.seconds)
+    elif _screen:
+        _screen.end(f"skipped: {reason}" if status is Status.SKIPPED else done if isinstance(done, str) else "")
     return code
 
 
-def run_entry(stage: Stage, key: str, step: Callable[..., Any]) -> None:
+def run_entry(stage: Stage, key: str, step: Callable[..., Any]) -> str:
     """One entry of a stage over the plan: `step(key, entry, out)`, or `step(key, entry)` where it leaves a JSON file.
 
     What the step returns, a dataclass or plain data, is the file or the folder's manifest, which comes last; None where
-    the step writes it. Raises Skip, with all results saying so, when an earlier one was skipped or a tool is missing.
+    the step writes it. Returns the result in words. Raises Skip, with all results saying so, when an earlier one was
+    skipped or a tool is missing.
     """
     entry = read_entry(stage, key)
     outs = stage.outs(key)
@@ -107,12 +131,14 @@ def run_entry(stage: Stage, key: str, step: Callable[..., Any]) -> None:
         if reason:
             raise Skip(reason)
         if outs[0].suffix == ".json":
-            write_json(outs[0], plain(step(key, entry)))
-            return
+            made = step(key, entry)
+            write_json(outs[0], plain(made))
+            return said(entry, made, outs[0])
         with fresh_folder(outs[0]) as out:
             made = step(key, entry, out)
             if made is not None:
                 write_json(out / layout.MANIFEST, plain(made))
+        return said(entry, made, outs[0])
     except Skip as skipped:
         _skip(outs, str(skipped))
         raise
@@ -145,26 +171,10 @@ def peak_rss_bytes() -> int | None:
 
 
 def progress(label: str) -> Callable[[int, int], None]:
-    """A bar on a terminal; without one, a plain line at most every ten seconds."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+    """What a stage calls with (done, total): the bar of the stage that runs, or nothing."""
 
-        bar = tqdm(desc=label, leave=False, unit="", file=sys.stderr)
+    def advance(done: int, total: int) -> None:
+        if _screen:
+            _screen.advance(done, total)
 
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if done >= total:
-                bar.close()
-
-        return advance
-
-    last = time.monotonic()
-
-    def line(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= 10:
-            last = time.monotonic()
-            log.info("%s: %d of %d", label, done, total)
-
-    return line
+    return advance

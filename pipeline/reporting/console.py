@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline import layout
 from pipeline.records import Row
+from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, axis, status, tally, troubles
+from pipeline.reporting.verdict import verdict
 from pipeline.terminal import GAP, WIDEST, paint, width, wrapped
 
+SAID_BY = "PHI_DEPLOY_VERDICT_BY"  # set where a caller says the verdict at its own end
 LEAST = 6  # what an axis column keeps of its names
 DISPENSABLE = (
     "rms_delta_p_common",
@@ -46,6 +50,15 @@ def table(rows: Sequence[Row]) -> str:
     if any(row.noisy for row in rows):
         text += ["", f"{NOISY} other programs kept the machine busy: measure again before comparing speed"]
     return "\n".join(text)
+
+
+def verdicts(rows: Sequence[Row]) -> str:
+    """What to ship to each target, what that costs, and where the page is."""
+    lines: list[str] = []
+    for target in targets_of(rows):
+        said = verdict(rows, target)
+        lines += wrapped(f"{target}: {said.lead} {said.costs}".rstrip())
+    return "\n".join([*lines, f"Report: {layout.PAGE.as_posix()}"]) + "\n"
 
 
 def _cells(rows: Sequence[Row], axes: list[str], columns: list[Column]) -> list[list[str]]:
