@@ -143,13 +143,18 @@ class Evaluation(Outcome):
 
 @dataclass(frozen=True)
 class Packaged(Outcome):
-    """What the report needs of a package: `sha256` is of files.sha256, which covers the runtime's files."""
+    """What the report needs of a package: `sha256` is of files.sha256, which covers the runtime's files.
+
+    `checkpoint` has the SHA-256 of each file of weights that it was made of; `commit` is the hub's, or empty.
+    """
 
     path: str
     size_bytes: int
     sha256: str
     bits_per_weight: float
     quantization: QuantizationStats
+    commit: str = ""
+    checkpoint: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -271,11 +276,13 @@ class Figures(Speed, Size, Common, Quality):
 
 @dataclass(frozen=True)
 class PackageRef:
-    """Where a cell's package is, and of which bytes."""
+    """Where a cell's package is, of which bytes, and of which checkpoint."""
 
     path: str
     size_bytes: int
     sha256: str
+    commit: str = ""
+    checkpoint: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

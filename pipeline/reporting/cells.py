@@ -83,15 +83,17 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
         reasons=reasons,
         extra=measured.extra if measured else {},
         gates=judge(figures, _reference(evaluation, package), entry.gates),
-        package=PackageRef(packaged.path, packaged.size_bytes, packaged.sha256)
-        if isinstance(packaged, Packaged)
-        else None,
+        package=_package(packaged) if isinstance(packaged, Packaged) else None,
         measured_on=measured.machine.get("cpu") if measured else None,
         noisy=bool(measured and measured.noisy),
         settings={**_settings(entry, plan), "data": judged.data if judged else {}},
         shared=shared_sums(judged, package.windows) if judged else None,
         examples=judged.examples if judged else (),
     )
+
+
+def _package(held: Packaged) -> PackageRef:
+    return PackageRef(held.path, held.size_bytes, held.sha256, held.commit, held.checkpoint)
 
 
 def _reference(evaluation: Evaluation | Outcome, package: Package) -> ReferenceFigures | None:

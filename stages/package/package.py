@@ -56,6 +56,8 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         sha256=sha256(out / SUMS),
         bits_per_weight=quantization.bits_per_weight,
         quantization=quantization,
+        commit=manifest["source"]["revision"],
+        checkpoint=manifest["source"]["weights_sha256"],
     )
     write_json(layout.package_record(key), plain(record))
     return {**manifest, "files": digests(out)}

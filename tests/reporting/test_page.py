@@ -156,6 +156,16 @@ def test_speeds_at_other_lengths_are_columns_of_those_that_have_them(four: Matri
     assert ">prefill 512 tok/s</button>" in table and table.count(">930.6</td>") == 1
 
 
+def test_the_page_names_the_checkpoint_and_the_data_by_their_digests(matrix: Matrix) -> None:
+    cells = [matrix.add(precision) for precision in ("int8", "int4")]
+    matrix.run(cells[1])
+    matrix.packaged(cells[1], commit="c0ffee", checkpoint={"model.safetensors": "de" * 32})
+    html, _ = html_of(matrix)
+    made = html.partition('id="made"')[2]
+    assert f"model.safetensors: sha256 {'de' * 32}" in made and f"text.txt: sha256 {'cd' * 32}" in made
+    assert "(commit c0ffee)" in made
+
+
 def test_every_package_that_departs_has_a_text(matrix: Matrix) -> None:
     rows = []
     for number in range(8):

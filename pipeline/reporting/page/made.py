@@ -12,17 +12,20 @@ def models_of(rows: Sequence[Row]) -> dict[str, list[tuple[str, str]]]:
     """Per model: where it comes from, on what it was judged, and by which digests."""
     found: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
-        known = row.model in found and any(name == "data" for name, _ in found[row.model])
-        if not known:
-            found[row.model] = _model(row)
+        held = _model(row)
+        if len(held) > len(found.get(row.model, [])):  # a cell that went furthest knows most
+            found[row.model] = held
     return found
 
 
 def _model(row: Row) -> list[tuple[str, str]]:
     source, evaluate = row.settings.get("source", {}), row.settings.get("evaluate", {})
     place = str(source.get("path") or source.get("repo") or "")
-    revision = str(source.get("revision") or "")
-    lines = [("source", f"{place} at {revision}" if revision else place)]
+    revision, commit = str(source.get("revision") or ""), row.package.commit if row.package else ""
+    said = [place, f"at {revision}" if revision else "", f"(commit {commit})" if commit and commit != revision else ""]
+    lines = [("source", " ".join(word for word in said if word))]
+    digests = (row.package.checkpoint if row.package else None) or {}
+    lines += [("weights", f"{name}: sha256 {digest}") for name, digest in digests.items()]
     lines += [("text", str(evaluate["text"]))] if evaluate.get("text") else []
     if evaluate.get("window"):
         lines.append(("windows", f"of {evaluate['window']} tokens, at most {evaluate.get('tokens')} tokens"))
