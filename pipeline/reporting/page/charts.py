@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.records import Row
 from pipeline.reporting.choice import Choice
-from pipeline.reporting.figures import COLUMNS, FLOOR, NOISY
-from pipeline.reporting.page.sections import cell_text
+from pipeline.reporting.figures import FLOOR, NOISY
+from pipeline.reporting.page.sections import MAIN, cell_text
 from pipeline.reporting.pictures.points import NEAR, PICTURES, Picture, Point
 from pipeline.reporting.uncertain import KL, interval
 from pipeline.reporting.verdict import called
@@ -48,7 +48,7 @@ def points(rows: Sequence[Row], choices: Sequence[Choice]) -> list[JSON]:
             "front_speed": row.id in fronts["decode_tokens_per_s"],
             "noisy": row.noisy,
             **_bar(row),
-            **{column.header: cell_text(row, column) for column in COLUMNS},
+            **{column.header: cell_text(row, column) for column in MAIN},
         }
         for row in rows
         if row.metrics.kl_nats_mean_common is not None and row.metrics.size_bytes is not None
@@ -131,7 +131,7 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
                 "opacity": faded,
                 "tooltip": [
                     {"field": field, "title": name}
-                    for field, name in (("label", "cell"), ("target", "target"), *((c.header,) * 2 for c in COLUMNS))
+                    for field, name in (("label", "cell"), ("target", "target"), *((c.header,) * 2 for c in MAIN))
                 ],
             },
         },

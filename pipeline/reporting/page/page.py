@@ -10,13 +10,13 @@ from pipeline.entries import Plan
 from pipeline.records import Row
 from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
-from pipeline.reporting.figures import COLUMNS, NOISY, tally, title
+from pipeline.reporting.figures import NOISY, tally, title
 from pipeline.reporting.missing import missing
 from pipeline.reporting.page.bundle import BUNDLE
 from pipeline.reporting.page.charts import chart, gates, points
 from pipeline.reporting.page.made import commands, made_of, models_of
 from pipeline.reporting.page.samples import samples
-from pipeline.reporting.page.sections import lost, speeds, table
+from pipeline.reporting.page.sections import MAIN, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
 
@@ -44,7 +44,7 @@ def page(rows: Sequence[Row], plan: Plan) -> str:
             (picture.title, chart(shown, colours, "speed" if picture.speed else "size", picture.x_label))
             for picture in PICTURES
         ],
-        table=table(rows, COLUMNS),
+        table=table(rows, MAIN),
         lost=lost(rows),
         samples=samples(rows),
         speed=speeds(rows),

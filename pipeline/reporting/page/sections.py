@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.records import Row
-from pipeline.reporting.figures import NOISY, NONE, Column, divergence, rate, status
+from pipeline.reporting.figures import COLUMNS, NOISY, NONE, Column, divergence, rate, status
 from pipeline.reporting.uncertain import ACCURACY, ERRORS, written
 from pipeline.reporting.verdict import called
 
+# the errors stand with their figures, and what else is lost has a table of its own
+APART = ("kl_nats_mean_se_common", "kl_nats_p999_common", "rms_delta_p_common")
+MAIN = tuple(column for column in COLUMNS if column.metric not in APART)
 SPEED = (
     Column("ttft_ms_p50", "first token ms", rate, speed=True),
     Column("ttft_ms_p95", "its 95th percentile", rate, speed=True),
