@@ -11,10 +11,10 @@ from dataclasses import replace as replaced
 from pathlib import Path
 
 from pipeline.records import Row
-from pipeline.reporting.pictures.points import PICTURES, lines_of, points_of
+from pipeline.reporting.pictures.points import PICTURES, lines_of, points_of, source_of
 from pipeline.reporting.replace import replace
 
-DRAWING = 3  # raise when the same points shall look different
+DRAWING = 4  # raise when the same points shall look different
 
 
 def draw(rows: Sequence[Row], colours: Mapping[str, str], folder: Path) -> None:
@@ -24,11 +24,12 @@ def draw(rows: Sequence[Row], colours: Mapping[str, str], folder: Path) -> None:
         lines = lines_of(rows, picture, points)
         path = folder / picture.name
         bare = [asdict(replaced(point, of=None)) for point in (*points, *picture.front(points))]
-        shown = json.dumps([DRAWING, asdict(picture), dict(colours), [*bare, *map(asdict, lines)]])
+        source = source_of(rows, picture)
+        shown = json.dumps([DRAWING, asdict(picture), source, dict(colours), [*bare, *map(asdict, lines)]])
         digest = hashlib.sha256(shown.encode()).hexdigest()
         if path.is_file() and digest.encode() in path.read_bytes():
             continue
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about its font cache
         from pipeline.reporting.pictures.scatter import scatter
 
-        replace(path, scatter(points, lines, picture, colours, digest))
+        replace(path, scatter(points, lines, picture, colours, source, digest))

@@ -109,6 +109,14 @@ def lines_of(rows: Sequence[Row], picture: Picture, points: Sequence[Point]) -> 
     return lines
 
 
+def source_of(rows: Sequence[Row], picture: Picture) -> str:
+    """What the picture is of: the models, and of speeds the machines."""
+    measured = [row for row in rows if row.metrics.get(picture.metric) is not None]
+    names = dict.fromkeys(row.model for row in measured)
+    machines = dict.fromkeys(row.measured_on for row in measured if picture.speed and row.measured_on)
+    return " · ".join([", ".join(names), *(str(machine) for machine in machines)])
+
+
 def points_of(rows: Sequence[Row], picture: Picture) -> list[Point]:
     """The measured cells, named by the axes that tell them apart (the colour tells the backend)."""
     hidden = ("backend",) if picture.speed else ("backend", "target")  # a target changes neither size nor quality

@@ -36,19 +36,25 @@ DPI = 120
 
 
 def scatter(
-    points: Sequence[Point], lines: Sequence[Line], picture: Picture, colours: Mapping[str, str], digest: str
+    points: Sequence[Point],
+    lines: Sequence[Line],
+    picture: Picture,
+    colours: Mapping[str, str],
+    source: str,
+    digest: str,
 ) -> bytes:
-    """The picture, in the backends' colours; `digest` is kept in its metadata."""
+    """The picture, in the backends' colours; `source` says of what, `digest` is kept in its metadata."""
     colours = _colours(points, colours)
     with matplotlib.rc_context():
         matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
         figure = Figure(figsize=(8.5, 5.5), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_axes((0.085, 0.095, 0.735, 0.85))
+        figure.text(0.995, 0.012, source, ha="right", fontsize=8, color="#555555")
         axes.set_title(picture.title, loc="left", fontsize=13, fontweight="bold")
         if points:
             _draw(axes, points, picture, colours)
-            _gates(axes, lines)
+            _gates(axes, lines, picture)
             _label(axes, canvas, points, colours)
         else:
             axes.set_axis_off()
@@ -94,19 +100,21 @@ def _draw(axes: Axes, points: Sequence[Point], picture: Picture, colours: Mappin
     _legend(axes, points, colours)
 
 
-def _gates(axes: Axes, lines: Sequence[Line]) -> None:
-    """Dashed, and named at their ends; the picture grows to show them."""
+def _gates(axes: Axes, lines: Sequence[Line], picture: Picture) -> None:
+    """Dashed, and named at the end where fewer points are; the picture grows to show them."""
     for line in lines:
         across = axes.axhline if line.axis == "y" else axes.axvline
         across(line.bound, color=GATE, linestyle=(0, (5, 4)), linewidth=0.9, zorder=1)
         limits, widen = (axes.get_ylim(), axes.set_ylim) if line.axis == "y" else (axes.get_xlim(), axes.set_xlim)
         widen(min(limits[0], line.bound / 1.2), max(limits[1], line.bound * (2 if line.axis == "y" else 1.05)))
         if line.axis == "y":
-            place, at = axes.get_yaxis_transform(), (0.995, line.bound)
-            axes.text(*at, line.name, transform=place, ha="right", va="bottom", fontsize=8, color=GATE)
+            place, at, side = axes.get_yaxis_transform(), *((0.005, "left") if picture.speed else (0.995, "right"))
+            axes.text(at, line.bound, line.name, transform=place, ha=side, va="bottom", fontsize=8, color=GATE)
         else:
-            place, at = axes.get_xaxis_transform(), (line.bound, 0.99)
-            axes.text(*at, line.name, transform=place, ha="right", va="top", rotation=90, fontsize=8, color=GATE)
+            place = axes.get_xaxis_transform()
+            axes.text(
+                line.bound, 0.99, line.name, transform=place, ha="right", va="top", rotation=90, fontsize=8, color=GATE
+            )
 
 
 def _limits(axes: Axes, points: Sequence[Point]) -> None:
