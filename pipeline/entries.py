@@ -34,6 +34,7 @@ class Reference:
     tokens: int
     max_questions: int
     decode_prompts: int
+    decode_tokens: int
     trust_remote_code: bool
 
 

@@ -125,7 +125,7 @@ def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
             trust_remote_code=model["trust_remote_code"],
             text=text,
             questions=questions,
-            **{key: evaluate[key] for key in ("window", "tokens", "max_questions", "decode_prompts")},
+            **{key: evaluate[key] for key in ("window", "tokens", "max_questions", "decode_prompts", "decode_tokens")},
         ),
     )
 

@@ -129,7 +129,7 @@ class EvaluateConf:
     slow_questions: int = 25
     max_questions: int = 0
     decode_tokens: int = 24
-    decode_prompts: int = 4
+    decode_prompts: int = 8
 
 
 @dataclass

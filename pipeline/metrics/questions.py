@@ -93,13 +93,48 @@ def _encode_pair(tokenizer: Tokenizer, prompt: str, choice: str) -> tuple[tuple[
     return tuple(whole), min(len(alone), len(whole)) if same is None else same
 
 
-def choice_scores(question: Question, logits: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> list[float]:
-    """Σ ln q of each choice's tokens. `logits` maps ids [1, n] to logits [1, n, vocab]."""
-    scores = []
-    for sequence, start in zip(question.sequences, question.starts, strict=True):
-        ids = np.asarray(sequence, dtype=np.int64)
-        rows = log_softmax(logits(ids[None, :])[0, start - 1 : -1])
-        scores.append(float(rows[np.arange(len(ids) - start), ids[start:]].sum()))
+@dataclass(frozen=True)
+class Batch:
+    """Choices of one length: token ids int64 [batch, length]; of each its question, its number and where it starts."""
+
+    ids: NDArray[np.int64]
+    places: tuple[tuple[int, int, int], ...]
+
+
+def batches(questions: Sequence[Question], tokens: int) -> list[Batch]:
+    """All choices, those of one length together, at most `tokens` at a time. Nothing is padded."""
+    lengths: dict[int, list[tuple[int, int]]] = {}
+    for number, question in enumerate(questions):
+        for choice, sequence in enumerate(question.sequences):
+            lengths.setdefault(len(sequence), []).append((number, choice))
+    made = []
+    for length, places in sorted(lengths.items()):
+        most = max(1, tokens // length)
+        for first in range(0, len(places), most):
+            some = places[first : first + most]
+            ids = np.asarray([questions[number].sequences[choice] for number, choice in some], np.int64)
+            made.append(Batch(ids, tuple((n, choice, questions[n].starts[choice]) for n, choice in some)))
+    return made
+
+
+def score_questions(
+    questions: Sequence[Question],
+    logits: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    tokens: int,
+    report: Callable[[int], None],
+) -> list[list[float]]:
+    """Σ ln q of each choice's tokens, per question. `logits` maps ids [batch, n] to logits [batch, n, vocab].
+
+    It gets at most `tokens` at a time, in the order of `batches`; `report` gets how many questions that are as many.
+    """
+    scores = [[0.0] * len(question.sequences) for question in questions]
+    done, total = 0, sum(len(question.sequences) for question in questions)
+    for batch in batches(questions, tokens):
+        for ids, rows, (number, choice, start) in zip(batch.ids, logits(batch.ids), batch.places, strict=True):
+            scored = log_softmax(rows[start - 1 : -1])
+            scores[number][choice] = float(scored[np.arange(len(ids) - start), ids[start:]].sum())
+        done += len(batch.places)
+        report(done * len(questions) // total)
     return scores
 
 

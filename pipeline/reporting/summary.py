@@ -8,7 +8,7 @@ from pipeline.records import Row
 from pipeline.reporting.chapters import chapters
 from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
-from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, status, tally, title
+from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, markdown_table, status, tally, title
 from pipeline.reporting.missing import missing
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
@@ -27,7 +27,12 @@ def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "") -
     """The page: verdicts, pictures, tables, meaning, what is not there and why."""
     targets = targets_of(rows)
     parts = [f"# {title(rows, suite)}\n\n{tally(rows)}.\n"]
-    parts += [said_in_markdown(verdict(rows, target)) for target in targets]
+    for target in targets:
+        said = verdict(rows, target)
+        parts.append(said_in_markdown(said))
+        chosen = next((row for row in rows if row.id == said.choice.choice), None)
+        if chosen and chosen.examples:
+            parts.append(folded(f"Where {chosen.id} goes on otherwise than the reference", side_by_side(chosen)))
     parts.append("".join(f"![{picture.title}]({picture.name})\n" for picture in PICTURES))
     for target in targets:
         same = [row for row in rows if row.target == target]
@@ -50,6 +55,17 @@ def said_in_markdown(said: Said) -> str:
     if said.instead:
         lines += ["", *(f"- {other}" for other in said.instead)]
     return "\n".join(lines) + "\n"
+
+
+def side_by_side(row: Row) -> str:
+    """Prompts with the reference's continuation and the cell's own."""
+    lines = [[_quoted(one.prompt), _quoted(one.reference), _quoted(one.build)] for one in row.examples]
+    return markdown_table(("prompt", "reference", row.shown), lines)
+
+
+def _quoted(text: str) -> str:
+    """A text as code on one line of a table: line breaks as ↵, backticks as their like."""
+    return f"`{' '.join(text.replace(chr(10), ' ↵ ').split()).replace('`', 'ˋ')}`"
 
 
 def folded(head: str, text: str) -> str:

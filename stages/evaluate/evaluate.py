@@ -18,13 +18,14 @@ from pipeline.harness.run import progress
 from pipeline.metrics.columns import archive, per_window, tails
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import totals
-from pipeline.metrics.questions import Question, accuracy, choice_scores, chosen
+from pipeline.metrics.examples import examples
+from pipeline.metrics.questions import Question, accuracy, chosen, score_questions
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.metrics.shared import changed, quality
-from pipeline.records import Evaluation, ReferenceFigures
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.records import Evaluation, Example, ReferenceFigures
 from pipeline.types import JSON, Family, Status
 
-PROMPT_TOKENS = 32
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 MOST_FP32 = 1e-5  # nats; rounding is below 1e-6
 NO_QUESTIONS = "no questions are configured (evaluate.questions)"
@@ -46,15 +47,13 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     unmeasured = backend.why_no_default_mode()
     twice = backend.has_default_mode and not unmeasured
     report, steps = progress(f"evaluate@{key}"), len(ids) * (2 if twice else 1) + len(questions)
-    prompts = [window[: min(PROMPT_TOKENS, len(window))].tolist() for window in ids[: summary["decode_prompts"]]]
+    prompts = summary["prompts"][: len(ids)]
     tokens = _generated(entry, build, prompts)  # first, and alone: two runtimes would hold the build twice
     with backend.open(build) as session:
         computed_in = {"accuracy": dict(session.settings)}
         accurate = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
-        choices = []
-        for number, question in enumerate(questions, len(ids) + 1):
-            choices.append(choice_scores(question, session.logits))
-            report(number, steps)
+        most = backend.batch * ids.shape[1]  # tokens at a time
+        choices = score_questions(questions, session.logits, most, lambda done: report(len(ids) + done, steps))
         decode = check_decode(prompts, tokens, session.logits)
     del session
     _check_exact(entry.family, totals(accurate).kl_nats_mean)
@@ -85,6 +84,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
         computed_in=computed_in,
         decode=decode,
         data=summary["data"],
+        examples=_examples(entry.model, prompts, summary["continuations"], tokens),
     )
 
 
@@ -125,6 +125,20 @@ def _reference_figures(nll: NDArray[np.float64], questions: list[Question], summ
         answered_right=_right(questions, answers),
         answers=answers,
     )
+
+
+def _examples(
+    model: str, prompts: list[list[int]], reference: list[list[int]] | None, own: list[list[int]]
+) -> tuple[Example, ...]:
+    """Prompts that the build goes on with otherwise; none where the reference is too large to go on with any."""
+    if reference is None:
+        return ()
+    tokenizer = load_tokenizer(layout.model(model))
+
+    def text(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=False))
+
+    return examples(prompts, reference[: len(prompts)], own, text)
 
 
 def _generated(entry: Evaluate, build: Path, prompts: list[list[int]]) -> list[list[int]]:

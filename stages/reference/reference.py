@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from pipeline.harness.disk import require_result
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import reference_size
 from pipeline.metrics.divergence import log_softmax
-from pipeline.metrics.questions import accuracy, choice_scores, read_questions
+from pipeline.metrics.questions import accuracy, batches, read_questions, score_questions
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
 from pipeline.model.layer_by_layer import final_states
@@ -26,6 +27,8 @@ from pipeline.packaging.manifest import sha256
 
 LAYERED_ABOVE = 2e9  # bytes of a model in fp32
 SCRATCH = "states.tmp"
+WINDOWS = 4  # at a time, or questions of as many tokens
+PROMPT_TOKENS = 32  # of the first windows: prompts that are gone on with
 
 
 def reference(key: str, entry: Reference, out: Path) -> None:
@@ -37,9 +40,10 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     if entry.questions:
         longest = config["max_position_embeddings"]
         questions = read_questions(Path(entry.questions), tokenizer, entry.max_questions, longest)
-    sequences = [*ids, *(np.asarray(choice, np.int64) for question in questions for choice in question.sequences)]
+    groups, most = [ids[first : first + WINDOWS] for first in range(0, len(ids), WINDOWS)], WINDOWS * ids.shape[1]
+    inputs = [*groups, *(batch.ids for batch in batches(questions, most))]
     width, layered = config["hidden_size"], _is_layered(source, weights)
-    scratch = 4 * width * sum(map(len, sequences)) if layered else 0
+    scratch = 4 * width * sum(batch.size for batch in inputs) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(ids.size, width), scratch)
 
     report = progress(f"reference@{key}")
@@ -52,15 +56,22 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     np.save(out / layout.IDS, ids)
     hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
     nll = np.empty((len(ids), ids.shape[1] - 1))
-    states = _states(source, entry, sequences, out / SCRATCH if layered else None, report)
-    for row, window in enumerate(ids):
-        hidden[row] = next(states)
-        scored = log_softmax(logits(hidden[row, :-1]))
-        nll[row] = -scored[np.arange(len(window) - 1), window[1:]]
+    prompts = ids[: entry.decode_prompts, :PROMPT_TOKENS]
+    continuations: NDArray[np.int64] | None = None
+    if layered:
+        states = _layer_by_layer(source, weights, inputs, out / SCRATCH, report)
+    else:
+        model = load_model(source, weights, "float32", entry.trust_remote_code)
+        states = _whole(model, inputs, report)
+        continuations = greedy(model, prompts, entry.decode_tokens)
+    for first in range(len(groups)):
+        for row, own in enumerate(next(states), WINDOWS * first):
+            hidden[row] = own
+            nll[row] = -_scored(logits(own[:-1]), ids[row, 1:])
     hidden.flush()
     del hidden
     np.save(out / layout.NLL, nll)
-    scores = [choice_scores(question, lambda _: logits(next(states))[None]) for question in questions]
+    scores = score_questions(questions, lambda _: logits(next(states)), most, lambda _: None)
     (out / SCRATCH).unlink(missing_ok=True)
     write_json(out / layout.QUESTIONS, [question.to_json() for question in questions])
     summary = {
@@ -69,7 +80,8 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         "perplexity": float(np.exp(nll.mean())),
         "task_accuracy": accuracy(questions, scores) if questions else None,
         "question_scores": scores,
-        "decode_prompts": entry.decode_prompts,
+        "prompts": prompts.tolist(),
+        "continuations": None if continuations is None else continuations.tolist(),
         "data": {path: sha256(Path(path)) for path in (entry.text, entry.questions) if path},
     }
     write_json(out / layout.SUMMARY, summary)
@@ -80,23 +92,43 @@ def _is_layered(source: Path, weights: Path) -> bool:
     return 4 * parameters(read_headers(weights)) > LAYERED_ABOVE and architecture.layered
 
 
-def _states(
-    source: Path,
-    entry: Reference,
-    sequences: Sequence[NDArray[np.int64]],
-    scratch: Path | None,
-    report: Callable[[int, int], None],
+def _scored(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """ln softmax of `logits` [n, vocab] at the next `tokens` [n]."""
+    found: NDArray[np.float64] = log_softmax(logits)[np.arange(len(tokens)), tokens]
+    return found
+
+
+def _layer_by_layer(
+    source: Path, weights: Path, inputs: Sequence[NDArray[np.int64]], scratch: Path, report: Callable[[int, int], None]
 ) -> Iterator[NDArray[np.float32]]:
-    """Final hidden states [length, width] of each sequence: by the whole model, or layer by layer through `scratch`."""
-    weights = Path(entry.weights)
-    if scratch:
-        yield from final_states(source, weights, sequences, scratch, report)
-        return
+    """Final hidden states [batch, length, width] of each of the inputs [batch, length], through a file."""
+    states = iter(final_states(source, weights, [row for batch in inputs for row in batch], scratch, report))
+    for batch in inputs:
+        yield np.stack([next(states) for _ in batch])
+
+
+def _whole(
+    model: Any, inputs: Sequence[NDArray[np.int64]], report: Callable[[int, int], None]
+) -> Iterator[NDArray[np.float32]]:
+    """The same by a model that is held whole."""
     import torch
 
-    model = load_model(source, weights, "float32", entry.trust_remote_code)
+    for number, batch in enumerate(inputs, 1):
+        with torch.inference_mode():
+            done = model.model(input_ids=torch.from_numpy(batch), use_cache=False)
+        report(number, len(inputs))
+        yield done.last_hidden_state.numpy()
+
+
+def greedy(model: Any, prompts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The most likely token after prompts [n, length], `count` times: tokens [n, count]. No token ends it."""
+    import torch
+
+    tokens, cache, made = torch.from_numpy(prompts), None, []
     with torch.inference_mode():
-        for number, sequence in enumerate(sequences, 1):
-            done = model.model(input_ids=torch.from_numpy(sequence[None, :]), use_cache=False)
-            report(number, len(sequences))
-            yield done.last_hidden_state[0].numpy()
+        for _ in range(count):
+            done = model(input_ids=tokens, past_key_values=cache, use_cache=True)
+            cache, tokens = done.past_key_values, done.logits[:, -1:].argmax(dim=-1)
+            made.append(tokens)
+        found: NDArray[np.int64] = torch.cat(made, dim=1).numpy()
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from pipeline import layout
 from pipeline.errors import DataError
 from pipeline.reporting.console import table
 from pipeline.reporting.figures import divergence
@@ -153,3 +155,15 @@ def test_a_page_is_filled_between_its_markers_and_again(four: Matrix, tmp_path: 
     page.write_text("nothing here\n")
     with pytest.raises(DataError, match="it has no lines"):
         fill(page, rows, FORMATS)
+
+
+def test_the_summary_shows_where_what_is_shipped_leaves_the_reference(four: Matrix) -> None:
+    cell = "phi-tiny_int4_onnxruntime_cpu"
+    for planned in four.plan.cells:
+        four.gate(planned, max_package_mb=4)
+    example = {"prompt": "Once\nupon", "reference": " a time | there", "build": " a `day`", "departs": 2}
+    evaluation = json.loads((four.root / layout.evaluation("phi-tiny_int4_onnxruntime")).read_text())
+    four.write(layout.evaluation("phi-tiny_int4_onnxruntime"), {**evaluation, "examples": [example]})
+    page = summary_of(four)
+    assert f"Where {cell} goes on otherwise than the reference" in page
+    assert "| prompt | reference | int4 |" in page and "| `Once ↵ upon` | `a time \\| there` | `a ˋdayˋ` |" in page

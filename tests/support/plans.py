@@ -42,7 +42,7 @@ def add_cell(plan: Plan, model: str, precision: str, backend: str, target: str, 
     weights = f"models/{model}"
     family, _, name = precision.partition("-")
     recipe = Recipe(name or "default", Family(family), "rtn", "fp32", {"bits": 4})
-    reference = Reference(weights, "text.txt", "", 512, 20480, 0, 4, False)
+    reference = Reference(weights, "text.txt", "", 512, 20480, 0, 4, 24, False)
     plan.models[model] = ModelEntry(weights, weights, "text.txt", "", Fetch(weights, "", "", False), reference)
     convert = Convert(model, backend, weights, {"provider": "cpu", "precision": "fp32"}, {}, {"onnx": "1.23.2"}, ())
     plan.exports[export] = ExportEntry(model, backend, weights, convert)

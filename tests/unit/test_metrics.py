@@ -12,7 +12,8 @@ import pytest
 from pipeline.errors import DataError, QualityError
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import Scores, log_softmax, score_window, totals
-from pipeline.metrics.questions import accuracy, choice_scores, chosen, read_questions
+from pipeline.metrics.examples import examples
+from pipeline.metrics.questions import accuracy, batches, chosen, read_questions, score_questions
 from pipeline.model.texts import windows
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.records import Decode
@@ -93,12 +94,51 @@ def write(path: Path, *questions: dict) -> Path:
 def test_the_choice_with_the_best_score_per_character_wins(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", {"question": "The river is", "choices": [" a", " a very long one"], "answer": 1})
     (question,) = read_questions(path, load_tokenizer(SHIPPED))
-    scores = choice_scores(question, lambda ids: np.zeros((1, ids.shape[1], 2048), "f4"))
+    (scores,) = score_questions([question], lambda ids: np.zeros((*ids.shape, 2048), "f4"), 512, lambda _: None)
     tokens = [len(sequence) - start for sequence, start in zip(question.sequences, question.starts, strict=True)]
     assert scores == pytest.approx([-np.log(2048) * count for count in tokens])
     assert question.lengths == (1, 15)
     assert chosen(question, [-1.0, -14.0]) == 1 and chosen(question, [-0.5, -14.0]) == 0
     assert accuracy([question, question], [[-1.0, -14.0], [-0.5, -14.0]]) == 0.5
+
+
+def test_choices_of_one_length_are_scored_together_as_they_are_alone(tmp_path: Path) -> None:
+    made = [
+        {"question": f"{'so ' * (number % 3)}the river", "choices": [" is a", " was two", " of"], "answer": number % 3}
+        for number in range(7)
+    ]
+    questions = read_questions(write(tmp_path / "q.jsonl", *made), load_tokenizer(SHIPPED))
+    rows = RANDOM.normal(size=(2048, 2048)).astype("f4")
+    shapes: list[tuple[int, ...]] = []
+    reported: list[int] = []
+
+    def logits(ids: np.ndarray) -> np.ndarray:
+        shapes.append(ids.shape)
+        return rows[ids]
+
+    found = score_questions(questions, logits, 24, reported.append)
+    assert sum(batch for batch, _ in shapes) == 21 and len(shapes) < 21
+    assert max(batch * length for batch, length in shapes) <= 24 and reported == sorted(reported) and reported[-1] == 7
+    assert [batch.ids.shape for batch in batches(questions, 24)] == shapes
+    for question, scores in zip(questions, found, strict=True):
+        for sequence, start, score in zip(question.sequences, question.starts, scores, strict=True):
+            ids = np.asarray(sequence)
+            assert score == pytest.approx(log_softmax(rows[ids])[np.arange(start - 1, len(ids) - 1), ids[start:]].sum())
+
+
+def test_a_choice_longer_than_a_batch_is_scored_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", {"question": "a long " * 20, "choices": [" is", " was"], "answer": 0})
+    assert all(len(batch.ids) == 1 for batch in batches(read_questions(path, load_tokenizer(SHIPPED)), 8))
+
+
+def test_examples_are_the_prompts_where_the_build_departs_first() -> None:
+    prompts = [[number] for number in range(8)]
+    reference = [[9, 9, 9, 9]] * 8
+    build = [[9] * number + [0] * (4 - number) if number < 4 else [9] * 4 for number in (3, 1, 4, 0, 4, 2, 0, 1)]
+    found = examples(prompts, reference, build, lambda ids: " ".join(map(str, ids)))
+    assert [example.prompt for example in found] == ["3", "6", "1", "7", "5"]
+    assert [example.departs for example in found] == [0, 0, 1, 1, 2]
+    assert found[2].reference == "9 9 9 9" and found[2].build == "9 0 0 0"
 
 
 @pytest.mark.parametrize(
