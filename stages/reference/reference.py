@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipeline import layout
 from pipeline.entries import Reference
 from pipeline.files import read_json, write_json
 from pipeline.harness.disk import require_result
+from pipeline.harness.host import threads
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import reference_size
 from pipeline.metrics.divergence import log_softmax
@@ -27,7 +33,6 @@ from pipeline.packaging.manifest import sha256
 
 LAYERED_ABOVE = 2e9  # bytes of a model in fp32
 SCRATCH = "states.tmp"
-WINDOWS = 4  # at a time, or questions of as many tokens
 PROMPT_TOKENS = 32  # of the first windows: prompts that are gone on with
 
 
@@ -40,8 +45,7 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     if entry.questions:
         longest = config["max_position_embeddings"]
         questions = read_questions(Path(entry.questions), tokenizer, entry.max_questions, longest)
-    groups, most = [ids[first : first + WINDOWS] for first in range(0, len(ids), WINDOWS)], WINDOWS * ids.shape[1]
-    inputs = [*groups, *(batch.ids for batch in batches(questions, most))]
+    inputs = [*ids[:, None], *(batch.ids for batch in batches(questions, ids.shape[1]))]
     width, layered = config["hidden_size"], _is_layered(source, weights)
     scratch = 4 * width * sum(batch.size for batch in inputs) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(ids.size, width), scratch)
@@ -62,16 +66,16 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         states = _layer_by_layer(source, weights, inputs, out / SCRATCH, report)
     else:
         model = load_model(source, weights, "float32", entry.trust_remote_code)
-        states = _whole(model, inputs, report)
+        states = _whole(model, inputs, report, config.get("original_max_position_embeddings") or math.inf)
         continuations = greedy(model, prompts, entry.decode_tokens)
-    for first in range(len(groups)):
-        for row, own in enumerate(next(states), WINDOWS * first):
-            hidden[row] = own
-            nll[row] = -_scored(logits(own[:-1]), ids[row, 1:])
+    with threadpool_limits(1, "blas"):  # beside torch's threads
+        for row, window in enumerate(ids):
+            hidden[row] = next(states)[0]
+            nll[row] = -_scored(logits(hidden[row, :-1]), window[1:])
+        scores = score_questions(questions, lambda _: logits(next(states)), ids.shape[1], lambda _: None)
     hidden.flush()
     del hidden
     np.save(out / layout.NLL, nll)
-    scores = score_questions(questions, lambda _: logits(next(states)), most, lambda _: None)
     (out / SCRATCH).unlink(missing_ok=True)
     write_json(out / layout.QUESTIONS, [question.to_json() for question in questions])
     summary = {
@@ -108,16 +112,34 @@ def _layer_by_layer(
 
 
 def _whole(
-    model: Any, inputs: Sequence[NDArray[np.int64]], report: Callable[[int, int], None]
+    model: Any, inputs: Sequence[NDArray[np.int64]], report: Callable[[int, int], None], long: float
 ) -> Iterator[NDArray[np.float32]]:
-    """The same by a model that is held whole."""
+    """The same by a model that is held whole, some inputs at a time, each on a thread of its own.
+
+    Threads that share one small product wait for each other longer than they compute. Inputs of more than `long` tokens
+    are computed apart from the others: LongRoPE keeps the frequencies of the last ones in the model.
+    """
     import torch
 
-    for number, batch in enumerate(inputs, 1):
+    torch.set_num_threads(1)
+
+    def states(batch: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
             done = model.model(input_ids=torch.from_numpy(batch), use_cache=False)
-        report(number, len(inputs))
-        yield done.last_hidden_state.numpy()
+            found: NDArray[np.float32] = done.last_hidden_state.numpy()
+            return found
+
+    workers, done = threads(), 0
+    with ThreadPoolExecutor(workers) as pool:
+        for _, group in groupby(inputs, key=lambda batch: batch.shape[1] > long):
+            waiting: deque[Future[NDArray[np.float32]]] = deque()
+            rest = iter(group)
+            while waiting or done < len(inputs):
+                waiting += [pool.submit(states, batch) for batch in islice(rest, 2 * workers - len(waiting))]
+                if not waiting:
+                    break
+                yield waiting.popleft().result()
+                report(done := done + 1, len(inputs))
 
 
 def greedy(model: Any, prompts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
