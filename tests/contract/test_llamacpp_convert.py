@@ -96,7 +96,26 @@ def test_byte_level_bpe_is_the_checkpoints_tokenizer(tmp_path: Path) -> None:
         assert model.tokenize(text.encode(), add_bos=False, special=True) == encode(tokenizer, text), text
 
 
-def bpe_tokenizer(folder: Path) -> Any:
+@pytest.mark.parametrize(("digits", "name"), [(True, "smollm"), (False, "gpt-2")])
+def test_steps_of_tokenizers_have_llama_cpps_names(tmp_path: Path, digits: bool, name: str) -> None:
+    """GPT-2's expression, with every digit split off before or not; no entry of llama.cpp's table."""
+    from llama_cpp import Llama
+    from tokenizers import pre_tokenizers
+
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    steps = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytes_]) if digits else bytes_
+    folder = write_checkpoint(tmp_path / "model", vocab_size=600)
+    tokenizer = bpe_tokenizer(folder, steps)
+    (tmp_path / "out").mkdir()
+    checkpoint = Checkpoint("tiny", folder, folder, tiny_config(vocab_size=600))
+    LlamaCppBackend().convert(checkpoint, {"type": "F16"}, tmp_path / "out")
+    assert contents(tmp_path / "out")[0]["tokenizer.ggml.pre"][1] == name
+    model = Llama(str(tmp_path / "out/model.gguf"), vocab_only=True, verbose=False)
+    for text in (*PROBES, "In 1492,  3.14  ½ ² ⅷ ٣٤ 12345 a1b2\n\n 77 don't", "46 46 46"):
+        assert model.tokenize(text.encode(), add_bos=False, special=True) == encode(tokenizer, text), text
+
+
+def bpe_tokenizer(folder: Path, steps: Any = None) -> Any:
     """Train a tiny byte-level BPE into a checkpoint folder, in place of its tokenizer."""
     import json
 
@@ -110,7 +129,7 @@ def bpe_tokenizer(folder: Path) -> Any:
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(pattern), "isolated")
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])
+    tokenizer.pre_tokenizer = steps or pre_tokenizers.Sequence([split, bytes_])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=560, initial_alphabet=alphabet, show_progress=False)

@@ -33,6 +33,21 @@ def test_q4_k_m_is_the_mixture_that_people_know(export: Path, tmp_path: Path) ->
     assert 4.5 < stats.bits_per_weight < 6.6
 
 
+def test_a_file_says_which_types_rows_of_other_lengths_took(tmp_path: Path) -> None:
+    """llama.cpp's own choice, counted in the file; the YAML names no fewer."""
+    odd = converted(tmp_path, hidden_size=192, num_attention_heads=6, num_key_value_heads=6)
+    rows = conf_of("llamacpp")["rows"]
+    for kind in ("Q4_K_M", "Q4_K_S", "Q3_K_M", "Q3_K_L", "Q2_K", "Q5_K_M", "Q6_K", "IQ4_XS"):
+        stats = build(odd, tmp_path / kind, type=kind)
+        found = Counter(kind.name for kind, shape, _ in contents(tmp_path / kind)[1].values() if shape[0] == 192)
+        said = {
+            kind: int(count) for count, kind in (part.split(" × ") for part in stats.kept["rows of 192"].split(", "))
+        }
+        assert said == {name: count for name, count in found.items() if name != "F32"}
+        assert set(said) <= set(rows[kind]["otherwise"])
+    assert "rows of 192" not in build(odd, tmp_path / "q4-0", type="Q4_0").kept
+
+
 def test_importance_is_the_mean_squared_input(export: Path, tmp_path: Path) -> None:
     """Held against the first layer's normed input, computed from the checkpoint."""
     ids = np.random.default_rng(2).integers(3, 2000, (2, 32))

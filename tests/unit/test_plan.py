@@ -47,6 +47,54 @@ def test_every_combination_is_a_cell_or_has_a_reason(project: Project) -> None:
     assert "target-holds-model" in made["excluded"]["local_fp32_onnxruntime_cpu"]
 
 
+def settings(made: dict, build: str) -> dict:
+    return made["builds"][build]["quantize"]["recipe"]["settings"]
+
+
+def odd_model(project: Project, hidden: int, inner: int = 1536) -> None:
+    config = {**json.loads((ROOT / "models/phi-tiny/config.json").read_text(encoding="utf-8")), "hidden_size": hidden}
+    folder = project.root / "models" / f"odd-{hidden}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(
+        json.dumps({**config, "intermediate_size": inner, "num_attention_heads": 4, "num_key_value_heads": 4})
+    )
+
+
+def test_of_a_list_of_group_sizes_the_first_that_divides_is_taken_and_said(project: Project) -> None:
+    odd_model(project, 576)
+    axes = ("model.local.path=models/odd-576", "backend=[openvino,mlx]", "target=[cpu,apple-silicon]")
+    made = plan(project, *axes, "precision=[int4,int4-b128,int8]")
+    found = settings(made, "local_int4_openvino")
+    assert found["group_size"] == 64
+    assert found["fallback"] == "group_size 64, as 128 does not divide hidden_size 576"
+    assert "group size 128 does not divide hidden_size 576" in made["excluded"]["local_int4-b128_openvino_cpu"]
+    assert settings(made, "local_int4_mlx") == {"mode": "nvfp4"}  # groups of 16
+    assert settings(made, "local_int8_mlx") == {"bits": 8, "group_size": 64}  # the first of its list
+    odd_model(project, 24)
+    made = plan(
+        project, "model.local.path=models/odd-24", "backend=[openvino,mlx]", axes[2], "precision=[fp32,int4,int8]"
+    )
+    assert "group size 32 (the last of the list) does not divide" in made["excluded"]["local_int4_openvino_cpu"]
+    assert "group size 16 does not divide hidden_size 24" in made["excluded"]["local_int4_mlx_apple-silicon"]
+
+
+def test_types_for_rows_that_k_quants_do_not_hold_are_said_or_refused(project: Project) -> None:
+    odd_model(project, 576)
+    axes = ("model.local.path=models/odd-576", "backend=[llamacpp]", "precision=[fp16,int4,int4-q4-k-m,int4-q4-0]")
+    made = plan(project, *axes)
+    default, plain = (settings(made, f"local_{name}_llamacpp") for name in ("int4", "int4-q4-k-m"))
+    assert default == {**plain, "imatrix": "calibration"}
+    assert plain["fallback"] == "Q5_0, Q5_1, Q8_0 for rows of 576"
+    assert "fallback" not in settings(made, "local_int4-q4-0_llamacpp")
+    made = plan(project, *axes, "+backend.llamacpp.recipes.int4.q4-k-m.allow_fallback=false")
+    reason = "Q4_K_M needs rows of a multiple of 256, the model has 576; llamacpp would take Q5_0, Q5_1, Q8_0 there"
+    assert reason in made["excluded"]["local_int4-q4-k-m_llamacpp_cpu"]
+    odd_model(project, 48)
+    made = plan(project, "model.local.path=models/odd-48", *axes[1:])
+    assert {"local_int4_llamacpp_cpu", "local_int4-q4-0_llamacpp_cpu"} <= set(made["excluded"])
+    assert "would take F16 there" in made["excluded"]["local_int4_llamacpp_cpu"]
+
+
 def test_only_data_aware_recipes_depend_on_the_calibration_text(project: Project) -> None:
     made = plan(project, "precision=[int4,int8-static]")
     texts = {key: build["calibration"] for key, build in made["builds"].items()}

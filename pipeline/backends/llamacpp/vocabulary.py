@@ -17,6 +17,9 @@ from pipeline.types import Checkpoint
 GPT_4O = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"  # Phi-4-mini
 CL100K = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+"  # Phi-4
 PRE_TOKENIZERS = {GPT_4O: "gpt-4o", CL100K: "dbrx"}
+_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}  # GPT-2's expression
+_DIGITS = {"type": "Digits", "individual_digits": True}
+STEPS = (([_DIGITS, _BYTES], "smollm"), ([_BYTES], "gpt-2"))  # tokenizers' own steps, as llama-vocab.cpp has them
 TABLE = Path(__file__).with_name("pre_tokenizers.json")
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 # what llama.cpp takes for ends by their text (llama-vocab.cpp)
@@ -156,12 +159,17 @@ def _byte_level(described: Mapping[str, Any], size: int) -> tuple[list[str], lis
 
 
 def pre_tokenizer(described: Mapping[str, Any], folder: Path) -> str:
-    """llama.cpp's name of what splits text before merging: by its own table, else by the regular expression."""
+    """llama.cpp's name of what splits text before merging: by its own table, else by the expression or the steps."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     ids = load_tokenizer(folder).encode(table["text"]).ids
     name = table["names"].get(sha256(str(ids).encode()).hexdigest())
     if name:
         return str(name)
+    splits = described.get("pre_tokenizer") or {}
+    steps = splits.get("pretokenizers", [splits])
+    for known, name in STEPS:
+        if steps == known and described.get("normalizer") is None:
+            return name
     unescaped = json.dumps(described.get("pre_tokenizer"), ensure_ascii=False).replace("\\\\", "\\")
     for pattern, name in PRE_TOKENIZERS.items():
         if pattern in unescaped:
