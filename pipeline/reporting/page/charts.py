@@ -86,7 +86,9 @@ def gates(rows: Sequence[Row], shown: Sequence[JSON]) -> list[JSON]:
             axis, field, unit = GATES[gate.gate]
             bound = gate.bound / unit
             values = [point[field] for point in shown if point["target"] == row.target and point[field]]
-            far = not values or not (min(values) / NEAR <= bound <= max(values) * NEAR)
+            if not values:
+                continue
+            far = not min(values) / NEAR <= bound <= max(values) * NEAR
             held = {"axis": axis, "bound": bound, "gate": f"{gate.gate} {gate.bound:g}", "far": far}
             found[row.model, row.target, gate.gate] = {"model": row.model, "target": row.target, **held}
     return list(found.values())
@@ -165,7 +167,7 @@ def _label(x: str) -> JSON:
         "dx": {"expr": f"{edge} ? -10 : 10"},
         "dy": {"expr": "datum.chosen ? -13 : -8"},
         "fontSize": 11,
-        "limit": 170,
+        "limit": 230,
         "fontWeight": {"expr": "datum.chosen ? 'bold' : 'normal'"},
     }
 

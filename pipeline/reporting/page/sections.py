@@ -15,10 +15,10 @@ APART = ("kl_nats_mean_se_common", "kl_nats_p999_common", "rms_delta_p_common")
 MAIN = tuple(column for column in COLUMNS if column.metric not in APART)
 SPEED = (
     Column("ttft_ms_p50", "first token ms", rate, speed=True),
-    Column("ttft_ms_p95", "its 95th percentile", rate, speed=True),
+    Column("ttft_ms_p95", "95 % ms", rate, speed=True),
     Column("prefill_tokens_per_s", "prompt tok/s", rate, speed=True),
     Column("decode_tokens_per_s", "decode tok/s", rate, speed=True),
-    Column("peak_rss_bytes", "peak memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),
+    Column("peak_rss_bytes", "memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),
     Column("load_s", "load s", lambda value: f"{value:.2f}", speed=True),
 )
 LOST = (
@@ -27,9 +27,9 @@ LOST = (
     Column("kl_nats_p99_common", "99 %", divergence),
     Column("kl_nats_p999_common", "99.9 %", divergence),
     Column("kl_nats_max_common", "largest", divergence),
-    Column("flips_common", "tokens that change %", lambda value: f"{100 * value:.2f}"),
+    Column("flips_common", "flips %", lambda value: f"{100 * value:.2f}"),
     Column("rms_delta_p_common", "RMS Δp %", lambda value: f"{100 * value:.2f}"),
-    Column("answer_flips_common", "answers that change %", lambda value: f"{100 * value:.1f}"),
+    Column("answer_flips_common", "answer flips %", lambda value: f"{100 * value:.1f}"),
     Column("task_accuracy_common", "answers right %", lambda value: f"{100 * value:.1f}"),
 )
 
@@ -84,8 +84,9 @@ def _named(name: str) -> str:
 
 
 def cell_text(row: Row, column: Column) -> str:
-    """A figure with its error, where one is known."""
-    return written(row, column.metric) if column.metric in (*ERRORS, ACCURACY) else column.text(row)
+    """A figure with its error, where one is known; the interval of accuracy where there is room for it."""
+    known = column.metric in ERRORS or (column.metric == ACCURACY and column in LOST)
+    return written(row, column.metric) if known else column.text(row)
 
 
 def lost(rows: Sequence[Row]) -> Table:
