@@ -65,6 +65,9 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     if layered:
         states = _layer_by_layer(source, weights, inputs, out / SCRATCH, report)
     else:
+        import torch
+
+        torch.set_num_threads(1)  # `_whole` has a sequence on each
         model = load_model(source, weights, "float32", entry.trust_remote_code)
         states = _whole(model, inputs, report, config.get("original_max_position_embeddings") or math.inf)
         continuations = greedy(model, prompts, entry.decode_tokens)
@@ -120,8 +123,6 @@ def _whole(
     are computed apart from the others: LongRoPE keeps the frequencies of the last ones in the model.
     """
     import torch
-
-    torch.set_num_threads(1)
 
     def states(batch: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
