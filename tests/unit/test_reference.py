@@ -1,0 +1,49 @@
+"""What the reference stage computes at a time changes nothing: it is transformers, sequence by sequence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.model.loading import load_model
+from stages.reference.reference import _whole, greedy
+from tests.support.tiny import SHIPPED
+
+RANDOM = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return load_model(SHIPPED, SHIPPED, "float32", False)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("long", [math.inf, 20])
+def test_states_come_in_order_whatever_the_threads(
+    model: Any, long: float, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setenv("PHI_DEPLOY_THREADS", threads)
+    inputs = [RANDOM.integers(3, 2000, (1 + number % 3, length)) for number, length in enumerate((40, 7, 9, 30, 8, 41))]
+    reported: list[int] = []
+    found = list(_whole(model, inputs, lambda done, total: reported.append(done), long))
+    assert reported == list(range(1, 7))
+    with torch.inference_mode():
+        for batch, states in zip(inputs, found, strict=True):
+            for row, own in zip(batch, states, strict=True):
+                wanted = model.model(input_ids=torch.from_numpy(row[None]), use_cache=False).last_hidden_state[0]
+                assert np.abs(own - wanted.numpy()).max() < 1e-4
+
+
+def test_a_greedy_continuation_is_transformers_own(model: Any) -> None:
+    import torch
+
+    prompts = np.asarray([np.arange(10, 26), np.arange(40, 56)])
+    own = greedy(model, prompts, 12)
+    made = model.generate(
+        torch.from_numpy(prompts), do_sample=False, min_new_tokens=12, max_new_tokens=12, eos_token_id=None
+    )
+    assert own.shape == (2, 12) and (own == made[:, 16:].numpy()).all()
