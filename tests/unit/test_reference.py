@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,13 @@ RANDOM = np.random.default_rng(5)
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return load_model(SHIPPED, SHIPPED, "float32", False)
+def model() -> Iterator[Any]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the stage does
+    yield load_model(SHIPPED, SHIPPED, "float32", False)
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
