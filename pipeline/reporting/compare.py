@@ -41,6 +41,13 @@ class Change:
     high: float | None = None
 
     @property
+    def same(self) -> bool:
+        """Whether both are one figure, but for the order in which it was added up."""
+        if self.before is None or self.now is None:
+            return self.before is self.now
+        return math.isclose(self.before, self.now, rel_tol=1e-9)
+
+    @property
     def relative(self) -> float | None:
         """By how much it changed, of what it was."""
         return self.now / self.before - 1 if self.before and self.now is not None else None
@@ -53,7 +60,7 @@ class Change:
     @property
     def moved(self) -> bool:
         """Whether it changed, in a way that can be compared."""
-        if self.reason or self.before == self.now:
+        if self.reason or self.same:
             return False
         if self.metric == KL and max(self.before or 0.0, self.now or 0.0) <= FLOOR:
             return False  # rounding

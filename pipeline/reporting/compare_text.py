@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pipeline.reporting.compare import Change, Comparison, VerdictChange
 from pipeline.reporting.figures import COLUMNS, NONE, Column, markdown_table
-from pipeline.reporting.uncertain import KL, TOP1
+from pipeline.reporting.uncertain import ACCURACY, KL, TOP1
 
 MORE = (Column("peak_rss_bytes", "memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),)
+SHARES = (TOP1, ACCURACY)
 WRITE = {column.metric: column for column in (*COLUMNS, *MORE)}
 
 
@@ -79,7 +80,9 @@ def _change(change: Change) -> str:
     relative = change.relative
     if relative is None:
         return f"{before} → {now}"
-    if relative >= 1 or -1 < relative <= -0.5:
+    if change.metric in SHARES and change.before is not None and change.now is not None:
+        by = f"{100 * (change.now - change.before):+.2f} points".replace("-", "−")
+    elif relative >= 1 or -1 < relative <= -0.5:
         by = f"× {1 + relative:.2g}" if relative >= 1 else f"÷ {1 / (1 + relative):.2g}"
     else:
         by = f"{100 * relative:+.2g} %".replace("-", "−")
@@ -113,7 +116,7 @@ def _apart(comparison: Comparison) -> list[str]:
 
 def _alike(change: Change) -> bool:
     """Whether two figures differ by less than their tokens can show."""
-    return not change.reason and change.before != change.now and not change.shown
+    return not change.reason and not change.same and not change.shown
 
 
 def _code(cell: str | None) -> str:

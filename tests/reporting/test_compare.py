@@ -101,6 +101,18 @@ def test_a_difference_that_the_tokens_do_not_show_is_no_change(four: Matrix) -> 
     assert not moved(found) and "KL nats of 1 cells: no difference that these tokens can show" in text(found)
 
 
+def test_shares_change_by_points(four: Matrix) -> None:
+    rows = write_report(four.plan, four.root)
+    found = compare("main", changed(rows, INT4, task_accuracy_common=0.5), rows)
+    assert "acc %      50.0 → 75.0 (+25.00 points)" in text(found)
+
+
+def test_sums_in_another_order_are_no_change(four: Matrix) -> None:
+    rows = write_report(four.plan, four.root)
+    kl = rows[-1].metrics.kl_nats_mean_common
+    assert kl and not moved(compare("main", changed(rows, INT4, kl_nats_mean_common=kl * (1 + 1e-15)), rows))
+
+
 def test_rounding_and_a_few_per_cent_of_speed_are_no_change(four: Matrix) -> None:
     rows = write_report(four.plan, four.root)
     before = changed(rows, "phi-tiny_fp32_onnxruntime_cpu", kl_nats_mean_common=2e-9)
