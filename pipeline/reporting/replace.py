@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.files import PARTIAL, write_bytes
+from pipeline.files import write_bytes
 
 
 def replace(path: Path, content: bytes | str) -> bool:
@@ -14,10 +14,3 @@ def replace(path: Path, content: bytes | str) -> bool:
         return False
     write_bytes(path, data)
     return True
-
-
-def keep_only(folder: Path, names: set[str]) -> None:
-    """Remove the JSON files of a folder that are not in `names`, and what a killed run left of one."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in names and path.suffix in (".json", PARTIAL):
-            path.unlink()

@@ -9,9 +9,10 @@ from pipeline.entries import Plan
 from pipeline.records import Row
 from pipeline.reporting import tables
 from pipeline.reporting.cells import cell_rows
+from pipeline.reporting.compact import metrics_json
 from pipeline.reporting.page.page import page
 from pipeline.reporting.pictures.draw import draw
-from pipeline.reporting.replace import keep_only, replace
+from pipeline.reporting.replace import replace
 from pipeline.reporting.summary import summary
 
 
@@ -22,9 +23,7 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
     """
     rows = cell_rows(plan, root)
     reports = root / layout.REPORTS
-    for row in rows:
-        replace(reports / "metrics" / f"{row.id}.json", tables.metrics_json(row))
-    keep_only(reports / "metrics", {f"{row.id}.json" for row in rows})
+    replace(reports / "metrics.json", metrics_json(rows))
     replace(reports / "quality_size.csv", tables.plot_csv(rows, tables.QUALITY_SIZE))
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
     replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))

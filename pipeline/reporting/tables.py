@@ -1,17 +1,16 @@
-"""The report as data: cells.json, a metrics file per cell, and the columns DVC plots."""
+"""The report as data: cells.json, and the columns DVC plots."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.records import Row
-from pipeline.strict import plain, read, to_json
+from pipeline.strict import read, to_json
 
 IDENTITY = ("cell", "model", "option", "precision", "backend", "target")
 QUALITY_SIZE = (
@@ -42,12 +41,6 @@ def read_cells(path: Path) -> list[Row]:
     if not isinstance(found, list):
         raise ArtifactError("not a list of cells", where=str(path), hint="make it: python -m pipeline report")
     return [read(Row, row, f"{path}[{number}]") for number, row in enumerate(found)]
-
-
-def metrics_json(row: Row) -> str:
-    """A row for `dvc metrics show`: flat, with what was not measured left out."""
-    figures = {name: value for name, value in plain(row.metrics).items() if value is not None}
-    return json.dumps({"status": row.status, **figures}, indent=2, allow_nan=False) + "\n"
 
 
 def plot_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:

@@ -40,11 +40,16 @@ def runs(project: Project) -> int:
         return int(store.execute("select count(*) from runs").fetchone()[0])
 
 
-def test_metrics_show_has_one_row_per_cell(finished: Project) -> None:
-    done = finished.dvc("metrics", "show", "--json")
-    shown = json.loads(done.stdout)[""]["data"]
-    assert {Path(name).stem for name in shown} == {"local_fp32_onnxruntime_cpu", CELL}
-    assert all("kl_nats_mean" in row["data"] for row in shown.values())
+def test_metrics_can_be_compared_with_the_last_commit(copy: Project) -> None:
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "start")
+    metrics = copy.json("reports/metrics.json")
+    metrics["cpu"]["log10_kl"] -= 1
+    (copy.root / "reports/metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    done = copy.dvc("metrics", "diff", "--json")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    (changed,) = json.loads(done.stdout)["reports/metrics.json"].items()
+    assert changed[0] == "cpu.log10_kl" and round(changed[1]["diff"], 5) == -1
 
 
 def test_a_pushed_package_verifies_in_a_fresh_clone_without_any_ml_library(copy: Project, tmp_path: Path) -> None:

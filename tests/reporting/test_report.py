@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.reporting.choice import recommend
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.report import write_report
 from pipeline.strict import plain
@@ -100,15 +101,26 @@ def test_files_linked_read_only_into_a_cache_are_replaced_not_written_through(fo
         assert (four.root / "reports" / link.name.removeprefix("cached-")).read_bytes() != content
 
 
-def test_a_metrics_file_has_the_measured_figures_alone(four: Matrix) -> None:
+def test_the_metrics_file_says_what_to_ship_with_the_measured_figures_alone(four: Matrix) -> None:
     four.benchmark("phi-tiny_int4_onnxruntime_cpu", status="skipped", reason="no device")
-    write_report(four.plan, four.root)
-    metrics = json.loads((four.root / "reports/metrics/phi-tiny_int4_onnxruntime_cpu.json").read_text())
-    assert metrics["status"] == "ok" and metrics["size_bytes"] == 3_300_000
-    assert "decode_tokens_per_s" not in metrics and None not in metrics.values()
+    rows = write_report(four.plan, four.root)
+    metrics = json.loads((four.root / "reports/metrics.json").read_text())
+    shipped = next(row for row in rows if row.id == recommend(rows, "cpu").choice)
+    assert metrics["cells_ok"] == 4 and metrics["cpu"]["ship"] == "int4 onnxruntime"
+    assert metrics["cpu"]["size_mb"] == 3.3 and metrics["cpu"]["kl_nats"] == shipped.metrics.kl_nats_mean_common
+    assert "tokens_per_s" not in metrics["cpu"] and None not in metrics["cpu"].values()
 
 
-def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None:
+def test_the_metrics_file_has_at_most_thirty_columns(matrix: Matrix) -> None:
+    for number in range(12):
+        matrix.run(matrix.add("int4", target=f"device-{number}"))
+    write_report(matrix.plan, matrix.root)
+    metrics = json.loads((matrix.root / "reports/metrics.json").read_text())
+    columns = [name for held in metrics.values() for name in (held if isinstance(held, dict) else [held])]
+    assert len(metrics) == 13 and len(columns) <= 30
+
+
+def test_dvc_shows_a_row_of_metrics_and_its_plots(four: Matrix) -> None:
     write_report(four.plan, four.root)
     template = Path(__file__).parents[2] / "pipeline/reporting/pictures/cells.vega.json"
     plot = {
@@ -116,7 +128,7 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None
         "x": {"reports/quality_size.csv": "size_bytes"},
         "y": {"reports/quality_size.csv": "kl_nats_mean_common"},
     }
-    definition = {"metrics": ["reports/metrics"], "plots": [{"quality": plot}]}
+    definition = {"metrics": ["reports/metrics.json"], "plots": [{"quality": plot}]}
     (four.root / "dvc.yaml").write_text(json.dumps(definition))
 
     def dvc(*arguments: str) -> str:
@@ -127,8 +139,7 @@ def test_dvc_shows_a_row_of_metrics_per_cell_and_its_plots(four: Matrix) -> None
 
     dvc("init", "-q", "--no-scm")
     shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"]
-    assert {Path(name).stem for name in shown} == set(four.plan.cells)
-    assert shown["reports/metrics/phi-tiny_int8_onnxruntime_cpu.json"]["data"]["kl_nats_mean"] == 1.5e-5
+    assert shown["reports/metrics.json"]["data"]["cpu"]["log10_kl"] == -8.92
     dvc("plots", "show", "-o", "html")
     page = (four.root / "html/index.html").read_text()
     assert page.count("phi-tiny_int4_onnxruntime_cpu") == 1 and '"type": "log"' in page
