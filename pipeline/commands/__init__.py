@@ -23,6 +23,7 @@ COMMANDS = {
     "benchmark": "measure a package on this device",
     "import-benchmark": "attach a speed that another device measured",
     "verify": "hold a package against its manifest",
+    "schema": "write schemas/: JSON Schemas of conf/ and of what --json prints",
     "completion": "print a shell's completion script",
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pipeline.matrix.plan import SETTINGS, make_plan
 from pipeline.matrix.schema import Config
 from pipeline.types import JSON
 
+PATTERN = "*?"
+
 
 def register() -> None:
     """Tell Hydra the schema and the resolvers; safe to call twice."""
@@ -36,7 +39,7 @@ def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any]
     """
     register()
     root = project_root()
-    _check_options(root / layout.CONF, overrides)
+    overrides = _options(root / layout.CONF, overrides)
     try:
         with initialize_config_dir(str((root / layout.CONF).resolve()), version_base="1.3"):
             config = compose("config", list(overrides))
@@ -69,19 +72,38 @@ def _resolve_plan(*, _root_: Any) -> Any:
     return OmegaConf.create(make_plan(settings_of(_root_)).templates())
 
 
-def _check_options(conf: Path, overrides: Sequence[str]) -> None:
-    """Unknown options of a group, with a suggestion; Hydra's own message lists them over many lines."""
+def _options(conf: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides, with patterns of options (`int4*`) written out.
+
+    Unknown options get a suggestion; Hydra's own message lists all over many lines.
+    """
+    written = []
     for override in overrides:
         group, _, value = override.lstrip("+~").partition("=")
         if group not in (*AXES, "suite"):
+            written.append(override)
             continue
         known = {path.stem for path in (conf / group).glob("*.yaml")}
-        for option in value.strip().strip("[]").split(","):
-            option = option.strip().strip("'\"")
-            if option and option not in known:
-                raise ConfigError(f"unknown {group} '{option}'", hint=suggest(option, known))
+        given = [option.strip().strip("'\"") for option in value.strip().strip("[]").split(",")]
+        found = [name for option in given if option for name in _matching(group, option, known)]
         if group in AXES and value and not value.strip().startswith("["):
             raise ConfigError(f"{override}: {group} is a list", hint=f"write '{group}=[{value}]'")
+        patterns = any(set(option) & set(PATTERN) for option in given)
+        written.append(f"{group}=[{','.join(dict.fromkeys(found))}]" if patterns and group in AXES else override)
+    return written
+
+
+def _matching(group: str, option: str, known: Iterable[str]) -> list[str]:
+    """The options that a name or a pattern names."""
+    if not set(option) & set(PATTERN) or group not in AXES:
+        if option not in known:
+            raise ConfigError(f"unknown {group} '{option}'", hint=suggest(option, known))
+        return [option]
+    found = sorted(name for name in known if fnmatchcase(name, option))
+    if not found:
+        plain = option.translate(dict.fromkeys(map(ord, PATTERN)))
+        raise ConfigError(f"no {group} matches '{option}'", hint=suggest(plain, known))
+    return found
 
 
 def _check_keys(node: Any, where: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+
+import yaml
 
 from pipeline import layout
 from pipeline.entries import Plan
 from pipeline.errors import ConfigError, StaleParamsError
-from pipeline.harness.params import COMPOSE
+from pipeline.harness.params import COMPOSE, load_yaml
 from pipeline.matrix.plan import make_plan
 from pipeline.types import JSON
 
@@ -23,13 +26,23 @@ def project_root() -> Path:
 
 
 def conf_digest(root: Path | None = None) -> str:
-    """SHA-256 over the names and contents of all YAML files under conf/."""
+    """SHA-256 over the names of all YAML files under conf/ and what they say; comments and layout do not count."""
     conf = (root or project_root()) / layout.CONF
     digest = hashlib.sha256()
     for path in sorted(conf.rglob("*.yaml")):
-        content = path.read_bytes().replace(b"\r\n", b"\n")
+        content = _said(path)
         digest.update(f"{path.relative_to(conf).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def _said(path: Path) -> bytes:
+    """A file's values in their order, and the package that Hydra reads from a comment in its header."""
+    text = path.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n")
+    package = [line for line in text.splitlines() if line.startswith("# @package")]
+    try:
+        return json.dumps([package, load_yaml(text)], default=repr).encode()
+    except yaml.YAMLError:
+        return text.encode()  # composing says what is wrong with it
 
 
 def check_fresh(params: JSON) -> Plan:

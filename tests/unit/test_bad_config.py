@@ -14,6 +14,7 @@ CASES = {
     "unknown backend": (["backend=[onnxruntim]"], "unknown backend 'onnxruntim'.*did you mean 'onnxruntime'"),
     "unknown target": (["target=[cup]"], "unknown target 'cup'.*did you mean 'cpu'"),
     "unknown suite": (["suite=smok"], "unknown suite 'smok'.*did you mean 'smoke'"),
+    "a pattern that nothing matches": (["precision=[int9*]"], r"no precision matches 'int9\*'; did you mean 'int"),
     "a group that is no list": (["precision=int4"], r"write 'precision=\[int4\]'"),
     "unknown key": (["evaluate.windw=5"], "evaluate.windw.*no such key|unknown key.*windw"),
     "unknown added key": (["+evaluate.windw=5"], "unknown key 'windw'.*did you mean 'window'"),
@@ -95,3 +96,24 @@ def test_a_corrupt_config_json_is_named(project: Project) -> None:
     done = project.pipeline("plan", *LOCAL)
     assert done.returncode == 2
     assert "config.json is corrupt" in done.stderr
+
+
+def test_patterns_name_options_while_composing(project: Project) -> None:
+    done = project.pipeline("plan", *LOCAL, "precision=[fp32,int4-q4-*]", "backend=[llama*]", "target=[cp?]", "--json")
+    assert done.returncode == 0, done.stderr
+    import json
+
+    names = {cell.split("_")[1] for cell in json.loads(done.stdout)["cells"]}
+    assert names == {"fp32", "int4-q4-0", "int4-q4-k-m", "int4-q4-k-m-imatrix", "int4-q4-k-s"}
+
+
+def test_a_comment_in_conf_makes_nothing_stale_but_a_value_and_a_package_do(project: Project) -> None:
+    project.compose()
+    project.edit("conf/target/cpu.yaml", "cpu:", "# a comment\ncpu:   # and another")
+    assert project.pipeline("compose", "--check").returncode == 0
+    project.edit("conf/suite/smoke.yaml", "# @package _global_\n", "")
+    assert project.pipeline("compose", "--check").returncode == 2
+    project.edit("conf/suite/smoke.yaml", "defaults:", "# @package _global_\ndefaults:")
+    assert project.pipeline("compose", "--check").returncode == 0
+    project.edit("conf/target/cpu.yaml", "max_kl_nats: 0.1", "max_kl_nats: 0.2")
+    assert project.pipeline("compose", "--check").returncode == 2
