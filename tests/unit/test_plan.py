@@ -156,5 +156,6 @@ def test_what_no_toolchain_here_makes_is_left_out_with_what_does_it(monkeypatch:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_every_option_says_what_it_is_and_the_command(option: Path) -> None:
-    lines = [line for line in option.read_text(encoding="utf-8").splitlines() if "@package" not in line]
+    text = option.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith(("# @package", "# yaml-language-server:"))]
     assert lines[0].startswith("# ") and lines[1].startswith("# python -m pipeline ")
