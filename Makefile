@@ -3,13 +3,24 @@ SHELL := /bin/bash
 PYTHON ?= python3
 OVERRIDES ?=
 SUITE ?=
+BACKENDS ?=
 VENV := .venv
 RUN := source $(VENV)/bin/activate &&
 TORCH := torch==2.13.0
 
-.PHONY: install install-llamacpp repro test test-slow lint lock clean-env
+.PHONY: install install-backends install-llamacpp repro test test-slow lint lock clean-env
 
-install: $(VENV)/.installed
+install: $(if $(BACKENDS),install-backends,$(VENV)/.installed)
+
+# BACKENDS="onnxruntime openvino": the part of the lock that these need; cells of the others are skipped. Again adds others.
+install-backends:
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pipeline.harness.lock $(BACKENDS) > $(VENV)/requirements.lock
+	$(RUN) python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(if $(filter llamacpp,$(BACKENDS)),-@$(MAKE) --no-print-directory install-llamacpp)
+	touch $(VENV)/.installed
 
 # torch first, from the index of your choice (TORCH_INDEX_URL); the lock covers the rest, with hashes.
 $(VENV)/.installed: requirements.lock pyproject.toml
