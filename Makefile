@@ -68,3 +68,15 @@ test-slow: install $(LLAMACPP_SOURCES)
 
 lock:
 	$(RUN) uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-package torch --no-emit-package pip --quiet --output-file requirements.lock
+
+# The pages as a site, in site/: in an environment of its own.
+SITE_VENV := .venv-site
+$(SITE_VENV)/.installed: requirements-site.txt
+	test -x $(SITE_VENV)/bin/python || $(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-site.txt
+	touch $@
+
+.PHONY: site
+site: $(SITE_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"

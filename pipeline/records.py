@@ -120,6 +120,16 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A question asked as a chat, the right answer, and what was said greedily; `whole` where it came to its end."""
+
+    question: str
+    answer: str
+    said: str
+    whole: bool
+
+
+@dataclass(frozen=True)
 class Evaluation(Outcome):
     """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode.
 
@@ -139,6 +149,7 @@ class Evaluation(Outcome):
     decode: Decode
     data: Mapping[str, str]
     examples: tuple[Example, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)

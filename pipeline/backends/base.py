@@ -125,8 +125,8 @@ class Backend(ABC):
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
 
     @abstractmethod
-    def run_instruction(self, package: Path, name: str) -> str:
-        """Markdown that works when pasted: how to run the `package`, a folder called `name`, with its runtime."""
+    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
+        """Markdown that works when pasted: how to ask the `package`, a folder called `name`, the `prompt`."""
 
     def why_no_default_mode(self) -> str:
         """Why the default mode cannot be measured on this machine, or nothing."""

@@ -23,25 +23,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
-    shown = to_json(plan) if arguments.json else text(plan) + disk(plan, settings["model"])
+    shown = to_json(plan) if arguments.json else text(plan) + cost(plan, settings)
     sys.stdout.write(shown)
     return 0
 
 
-def disk(plan: Plan, models: JSON) -> str:
-    """What the plan's results take, about, and what is free."""
+def cost(plan: Plan, settings: JSON) -> str:
+    """What the plan takes, about, in disk, time and memory, and what is here."""
     import shutil
     from pathlib import Path
 
+    from pipeline.commands import estimate
     from pipeline.harness.disk import copies
     from pipeline.matrix.sizes import DEFER_ABOVE, plan_size
     from pipeline.model.dimensions import dimensions
     from pipeline.terminal import wrapped
 
-    shapes = {name: dimensions(name, models[name]) for name in plan.models}
+    shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
     needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
     said = f"{free / 1e9:.1f} GB free{': too little' if free < needed else ''}"
-    lines = wrapped(f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}")
+    lines = [line for told in estimate.lines(plan, settings, shapes) for line in wrapped(told)]
+    lines += wrapped(f"about {needed / 1e9:.1f} GB of disk for exports, builds, packages and DVC's copies; {said}")
     return "\n".join(lines) + "\n"
 
 

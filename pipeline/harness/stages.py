@@ -21,17 +21,22 @@ _MODEL = tuple(
 )
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
 _BACKEND = ("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL)
-_FETCH = (*(f"pipeline/model/{name}.py" for name in ("dimensions", "hub", "side_files", "tensors")), *_MODEL, MANIFEST)
+_FETCH = (
+    *(f"pipeline/model/{name}.py" for name in ("dimensions", "hub", "licence_files", "side_files", "tensors")),
+    *_MODEL,
+    MANIFEST,
+)
 _REFERENCE = (
     *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
     MANIFEST,
 )
+_CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _PACKAGE = (
     "pipeline/backends/reading.py",
-    "pipeline/metrics/shared.py",
-    "pipeline/metrics/uncertainty.py",
-    "pipeline/model/side_files.py",
-    "pipeline/packaging/card.py",
+    "pipeline/metrics",
+    *_CHATS,
+    "pipeline/model/licence_files.py",
+    *("pipeline/packaging/card.py", "pipeline/packaging/card_figures.py"),
     "pipeline/model/licenses.py",
     MANIFEST,
     PROCESS,
@@ -94,7 +99,7 @@ _ALL = (
         "builds",
         entries.Evaluate,
         lambda key: (layout.evaluation(key), layout.scores(key)),
-        ("pipeline/metrics", PROCESS, RECORDS, *_BACKEND),
+        ("pipeline/metrics", *_CHATS, PROCESS, RECORDS, *_BACKEND),
         after=lambda key, entry: (layout.build(key),),
         hides=("torch",),  # the runtime's alone: mlx-lm imports transformers, which imports torch wherever it is
     ),

@@ -11,6 +11,7 @@ from pipeline.files import copy_file
 log = logging.getLogger(__name__)
 
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.json"]
+ALLOWED += ["README.md", "LICEN[CS]E*", "NOTICE*", "USE_POLICY*"]  # under which terms
 
 
 def download(repo: str, revision: str, out: Path, code: bool = False) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.model.licenses import forbids_redistribution
+from pipeline.packaging.card_figures import METRICS, evaluation, table
 from pipeline.types import JSON
 
 BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit"}
@@ -14,42 +15,16 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # the hub's identifiers among the licences that language models have; others need license_name
 LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "llama3", "unknown")
 
-# metric: (the hub's type, name in the table, how it is written, the formula in words)
-METRICS = {
-    "perplexity": (
-        "perplexity",
-        "Perplexity",
-        "{:.4f}",
-        "exp of the mean negative log-likelihood of the next token",
-    ),
-    "kl_nats_mean": (
-        "kl_divergence",
-        "KL divergence, nats per token",
-        "{:.3e}",
-        "Σ p (ln p − ln q), averaged over tokens: p is the reference's next-token distribution, q this package's",
-    ),
-    "top1_agreement": (
-        "top1_agreement",
-        "Top-1 agreement",
-        "{:.4f}",
-        "share of tokens where both give the same token the largest probability",
-    ),
-    "task_accuracy": (
-        "accuracy",
-        "Accuracy on questions",
-        "{:.4f}",
-        "share of multiple-choice questions whose right answer has the best log-likelihood per character (acc_norm)",
-    ),
-}
+RAW = ("none",)  # methods that quantize nothing
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """The card of a package's manifest: the same manifest gives the same text, with no date and no path."""
     sections = (
         _description(manifest),
-        _evaluation(manifest),
+        evaluation(manifest),
         _quantization(manifest),
-        f"## Run\n\n{manifest['run'].strip()}\n",
+        _run(manifest),
         _making(manifest),
         f"## Licence\n\n{_licence(manifest)}\n",
     )
@@ -64,8 +39,8 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         EvalResult(
             task_type="text-generation",
             task_name="Text generation",
-            dataset_type="text",
-            dataset_name="questions" if metric == "task_accuracy" else "evaluation text",
+            dataset_type="questions" if metric == "task_accuracy" else "text",  # results of one type are one data set
+            dataset_name=_dataset(manifest, metric),
             metric_type=kind,
             metric_name=name,
             metric_value=manifest["quality"][metric],
@@ -84,11 +59,22 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         pipeline_tag="text-generation",
         tags=_tags(manifest),
         eval_results=results or None,
-        base_model_relation="quantized" if base else None,
+        base_model_relation="quantized" if base and _is_quantized(manifest) else None,  # the hub has no "converted"
     )
     if not results:
         data.pop("model_name")  # the hub takes it only with results
     return str(data.to_yaml(line_break="\n"))
+
+
+def _is_quantized(manifest: Mapping[str, Any]) -> bool:
+    return manifest["cell"]["method"] not in RAW
+
+
+def _dataset(manifest: Mapping[str, Any], metric: str) -> str:
+    """The file that a figure was measured on, by its last two names: `phi-tiny/questions.jsonl`."""
+    kind = "questions" if metric == "task_accuracy" else "evaluation text"
+    paths = [str(path) for path in manifest.get("data") or () if ("question" in path) is (metric == "task_accuracy")]
+    return "/".join(re.split(r"[/\\]", paths[0])[-2:]) if len(paths) == 1 else kind
 
 
 def _base_model(manifest: Mapping[str, Any]) -> str | None:
@@ -108,7 +94,7 @@ def _tags(manifest: Mapping[str, Any]) -> list[str]:
         BITS.get(cell["family"]) or f"{cell['family'][3:]}-bit",
         *more,
     ]
-    return list(dict.fromkeys(word for word in words if word))
+    return list(dict.fromkeys(str(word) for word in words if word))
 
 
 def _description(manifest: Mapping[str, Any]) -> str:
@@ -125,7 +111,7 @@ def _description(manifest: Mapping[str, Any]) -> str:
     return (
         f"# {cell['model']} {cell['precision']} for {cell['backend']} on {cell['target']}\n\n"
         f"{cell['model']}, converted for {cell['backend']} and {_made(cell['family'])}, ready to run on "
-        f"{cell['target']}.\n\n" + _table(("", ""), rows)
+        f"{cell['target']}.\n\n" + table(("", ""), rows)
     )
 
 
@@ -142,19 +128,15 @@ def _source(manifest: Mapping[str, Any]) -> str:
     return f"`{folder}`, a local checkpoint{revision}"
 
 
-def _evaluation(manifest: Mapping[str, Any]) -> str:
-    quality = manifest["quality"]
-    measured = [(entry, quality[metric]) for metric, entry in METRICS.items() if quality.get(metric) is not None]
-    if not measured:
-        return "## Evaluation\n\nNot measured.\n"
-    tokens = quality.get("evaluated_tokens")
-    what = f"{tokens:,} tokens of the evaluation text" if tokens else "the evaluation text"
-    rows = [(name, form.format(value), formula) for (_, name, form, formula), value in measured]
-    return (
-        "## Evaluation\n\n"
-        f"Measured on {what}, in windows that each begin with an empty cache. The reference is the source model in "
-        "transformers, in fp32, on the same windows.\n\n" + _table(("Metric", "Value", "Meaning"), rows)
-    )
+def _run(manifest: Mapping[str, Any]) -> str:
+    """The instruction, and what it prints."""
+    text, sample = f"## Run\n\n{manifest['run'].strip()}\n", manifest.get("sample")
+    if not sample:
+        return text
+    said = "".join(f"> {line}\n" for line in str(sample["said"]).splitlines())
+    begins = "It answers" if sample["whole"] else "Its answer begins with"
+    verdict = "right" if sample["right"] else "wrong, as to every question that was tried as a chat"
+    return f'{text}\n{begins}, greedily as measured here ({verdict}: "{sample["answer"]}" is asked for):\n\n{said}'
 
 
 def _quantization(manifest: Mapping[str, Any]) -> str:
@@ -178,7 +160,7 @@ def _making(manifest: Mapping[str, Any]) -> str:
         "with its SHA-256.\n\n"
     )
     rows = [(name, version) for name, version in tools]
-    text += _table(("Tool", "Version"), rows) if rows else ""
+    text += table(("Tool", "Version"), rows) if rows else ""
     return text + (f"\nSource weights (SHA-256):\n\n{digests}" if digests else "")
 
 
@@ -194,7 +176,8 @@ def _licence(manifest: Mapping[str, Any]) -> str:
         return "The licence of the source model applies; it is not recorded."
     if forbids_redistribution(licence):
         return f"{licence}, as the source model. **It forbids redistribution: this package is for your own devices.**"
-    return f"{licence}, as the source model."
+    files = ", ".join(f"[{name}]({name})" for name in manifest.get("license_files") or ())
+    return f"{licence}, as the source model{f': {files}' if files else ''}."
 
 
 def _plain(value: Any) -> str:
@@ -203,8 +186,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     return str(value)
-
-
-def _table(header: tuple[str, ...], rows: Any) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

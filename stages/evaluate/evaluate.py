@@ -20,12 +20,14 @@ from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.examples import examples
 from pipeline.metrics.questions import Question, accuracy, chosen, score_questions
+from pipeline.metrics.samples import chat_prompts, samples
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.metrics.shared import changed, quality
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.records import Evaluation, Example, ReferenceFigures
 from pipeline.types import JSON, Family, Status
 
+CHATS, SLOW_CHATS = 8, 4  # questions asked as a chat
 IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 MOST_FP32 = 1e-5  # nats; rounding is below 1e-6
 NO_QUESTIONS = "no questions are configured (evaluate.questions)"
@@ -48,13 +50,15 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     twice = backend.has_default_mode and not unmeasured
     report, steps = progress(f"evaluate@{key}"), len(ids) * (2 if twice else 1) + len(questions)
     prompts = summary["prompts"][: len(ids)]
-    tokens = _generated(entry, build, prompts)  # first, and alone: two runtimes would hold the build twice
+    chats = chat_prompts(layout.model(entry.model), questions, SLOW_CHATS if entry.questions else CHATS)
+    asked = [chat.ids for chat in chats]
+    tokens = _generated(entry, build, [*prompts, *asked])  # first, and alone: two runtimes would hold the build twice
     with backend.open(build) as session:
         computed_in = {"accuracy": dict(session.settings)}
         accurate = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
         most = backend.batch * ids.shape[1]  # tokens at a time
         choices = score_questions(questions, session.logits, most, lambda done: report(len(ids) + done, steps))
-        decode = check_decode(prompts, tokens, session.logits)
+        decode = check_decode(prompts, tokens[: len(prompts)], session.logits)
     del session
     _check_exact(entry.family, totals(accurate).kl_nats_mean)
     users = accurate
@@ -84,7 +88,8 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
         computed_in=computed_in,
         decode=decode,
         data=summary["data"],
-        examples=_examples(entry.model, prompts, summary["continuations"], tokens),
+        examples=_examples(entry.model, prompts, summary["continuations"], tokens[: len(prompts)]),
+        samples=samples(layout.model(entry.model), chats, tokens[len(prompts) :]),
     )
 
 

@@ -12,6 +12,7 @@ from pipeline.model.architectures import TEXT
 from pipeline.model.canonical import canonical_config, refuse_quantized
 from pipeline.model.checkpoint import ADAPTER, MERGE, has_own_head, read_headers, shard_names, stored_dtype
 from pipeline.model.dimensions import dimensions_of, read_config
+from pipeline.model.licence_files import card_licence, copy_licence
 from pipeline.model.side_files import complete, copy_side_files
 from pipeline.model.tensors import check_tensors
 from pipeline.model.tokenizer import check_tokenizer
@@ -41,11 +42,13 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
     write_json(folder / "config.json", config)
     copy_side_files(source, folder)
     complete(folder, config)
+    licence = {"license": card_licence(source), "license_files": copy_licence(source, folder)}
     check_tokenizer(folder, config["vocab_size"])
     return {
         "model": key,
         "source": entry.repo or source.name,
         "revision": revision,
+        **licence,
         "weights": {name: sha256(source / name) for name in shard_names(source)},
         "files": {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".safetensors"},
     }

@@ -12,16 +12,19 @@ from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Package
 from pipeline.errors import QualityError
-from pipeline.files import read_json, size_of, write_json, write_text
+from pipeline.files import copy_file, read_json, size_of, write_json, write_text
 from pipeline.harness.disk import require_copy
 from pipeline.harness.outcome import read_ok
-from pipeline.metrics.shared import quality_on
+from pipeline.metrics.samples import best
+from pipeline.metrics.shared import quality_on, reference_on
 from pipeline.model.checkpoint import open_checkpoint
 from pipeline.packaging.card import model_card
 from pipeline.packaging.manifest import SUMS, digests, sha256, sums
 from pipeline.records import Build, Decode, Evaluation, Packaged
 from pipeline.strict import plain
 from pipeline.types import JSON, Status
+
+PROMPT = "Who are you?"  # of a model without a chat template, or without questions
 
 
 def package(key: str, entry: Package, out: Path) -> JSON:
@@ -34,11 +37,20 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     runtime_files = digests(out)
     write_text(out / SUMS, sums(runtime_files))
     size = sum(file["size_bytes"] for file in runtime_files.values())
-    run = backend.run_instruction(out, key) + (f"\nOn {entry.target}: {entry.run}\n" if entry.run else "")
+    sample = best(evaluation.samples) or next(iter(evaluation.samples), None)
+    run = backend.run_instruction(out, key, sample.question if sample else PROMPT)
+    run += f"\nOn {entry.target}: {entry.run}\n" if entry.run else ""
+    described = _described(key, entry)
+    for name in described["license_files"]:
+        copy_file(layout.model(entry.model) / name, out / name)
+    reference = reference_on(evaluation, entry.windows, entry.questions)
     manifest = {
         "status": Status.OK,
-        **_described(key, entry),
+        **described,
         "quality": plain(quality_on(evaluation, entry.windows, entry.questions)),
+        "reference": {"perplexity": reference.perplexity, "task_accuracy": reference.task_accuracy},
+        "data": sorted(evaluation.data),
+        "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
         "quantization": plain(quantization),
         "run": run,
         "size_bytes": size,
@@ -66,13 +78,14 @@ def package(key: str, entry: Package, out: Path) -> JSON:
 def _described(key: str, entry: Package) -> JSON:
     """What the manifest says of the cell, its source and its tools."""
     fetched = read_json(layout.model(entry.model) / layout.MANIFEST)
+    licence = entry.license if entry.license not in ("", "unknown") else fetched["license"] or "unknown"
     return {
         "cell": {
             "id": key,
             "model": entry.model,
             "backend": entry.backend,
             "precision": entry.precision,
-            "family": entry.recipe.family,
+            "family": str(entry.recipe.family),
             "recipe": entry.recipe.name,
             "method": entry.recipe.method,
             "settings": plain(entry.recipe.settings),
@@ -83,10 +96,11 @@ def _described(key: str, entry: Package) -> JSON:
             "model": entry.model,
             "path_or_repo": fetched["source"],
             "revision": fetched["revision"],
-            "license": entry.license,
+            "license": licence,
             "weights_sha256": fetched["weights"],
         },
-        "license": entry.license,
+        "license": licence,
+        "license_files": fetched["license_files"],
         "library": entry.library,
         "tags": list(entry.tags),
         "tools": read_json(layout.host(entry.backend))["versions"],

@@ -226,4 +226,4 @@ class BackendContract:
 
     def test_the_run_instruction_names_the_package(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))
-        assert "my-package" in workshop.backend.run_instruction(build, "my-package")
+        assert "my-package" in workshop.backend.run_instruction(build, "my-package", 'Who "is" {he}?')

@@ -84,7 +84,11 @@ def test_the_package_is_named_as_the_community_does_and_runs_when_pasted(tmp_pat
     lines = (package / "Modelfile").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "FROM ./phi-tiny-F16.gguf" and "PARAMETER num_ctx 512" in lines
     assert 'PARAMETER stop "<|end|>"' in lines
-    code = backend.run_instruction(tmp_path, "my-package").partition("```python\n")[2].partition("```")[0]
+    code = (
+        backend.run_instruction(tmp_path, "my-package", 'Who "is" {he}?')
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
     assert done.returncode == 0, done.stderr
 

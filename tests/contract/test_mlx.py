@@ -203,7 +203,11 @@ def test_the_python_of_the_run_instruction_works_when_pasted(export: Path, tmp_p
     package.mkdir()
     backend = MlxBackend()
     backend.package(export, Checkpoint("tiny", export, export, tiny_config()), {}, package)
-    code = backend.run_instruction(tmp_path, "my-package").partition("```python\n")[2].partition("```")[0]
+    code = (
+        backend.run_instruction(tmp_path, "my-package", 'Who "is" {he}?')
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
     assert done.returncode == 0, done.stderr
 

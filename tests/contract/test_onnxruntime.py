@@ -79,7 +79,7 @@ def test_the_run_instruction_works_when_pasted(export: Path, tmp_path: Path) -> 
     package.mkdir()
     backend = OnnxRuntimeBackend()
     backend.package(export, Checkpoint("tiny", export, export, tiny_config()), {}, package)
-    text = backend.run_instruction(tmp_path, "my-package")
+    text = backend.run_instruction(tmp_path, "my-package", 'Who "is" {he}?')
     code = text.partition("```python\n")[2].partition("```")[0]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
     assert done.returncode == 0, done.stderr

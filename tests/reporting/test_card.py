@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from pipeline.packaging.card import model_card
+from pipeline.types import Family
 
 MANIFEST: dict[str, Any] = {
     "cell": {
@@ -125,3 +126,39 @@ def test_the_same_manifest_gives_the_same_card() -> None:
 def test_a_licence_that_forbids_redistribution_is_said() -> None:
     assert "forbids redistribution" in model_card(manifest(license="cc-by-nc-nd-4.0"))
     assert "forbids redistribution" not in model_card(manifest())
+
+
+def test_only_what_was_quantized_is_called_so() -> None:
+    kept = manifest(cell__family="fp16", cell__method="none")
+    assert "base_model_relation" not in front_matter(model_card(kept))
+    assert front_matter(model_card(kept))["base_model"] == "microsoft/Phi-3.5-mini-instruct"
+
+
+def test_figures_stand_beside_the_references_with_their_error_and_the_default_modes() -> None:
+    quality = {**MANIFEST["quality"], "task_accuracy": 0.75, "kl_nats_mean_se": 1e-5, "kl_nats_mean_default_mode": 3e-4}
+    text = model_card(manifest(quality=quality, reference={"perplexity": 6.4, "task_accuracy": 0.8}))
+    assert "| Perplexity | 6.4123 | 6.4000 |" in text
+    assert "| KL divergence, nats per token | 2.800e-04 ± 1.000e-05 | 0.000e+00 |" in text
+    assert "| KL divergence, nats per token, by default | 3.000e-04 |" in text
+    assert "| Accuracy on questions | 0.7500 | 0.8000 |" in text
+
+
+def test_the_answer_that_was_measured_stands_behind_the_instruction() -> None:
+    sample = {"question": "Who?", "answer": "Ann", "said": "It is Ann.", "whole": True, "right": True}
+    text = model_card(manifest(sample=sample))
+    assert 'It answers, greedily as measured here (right: "Ann" is asked for):\n\n> It is Ann.\n' in text
+    text = model_card(manifest(sample={**sample, "said": "Bob", "right": False}))
+    assert '(wrong, as to every question that was tried as a chat: "Ann" is asked for):\n\n> Bob\n' in text
+
+
+def test_the_front_matter_has_plain_text_whatever_the_manifest_has() -> None:
+    tags = front_matter(model_card(manifest(cell__family=Family.INT4)))["tags"]
+    assert "int4" in tags and "4-bit" in tags
+
+
+def test_the_data_of_a_figure_and_the_licences_files_are_named() -> None:
+    changes = {"quality__task_accuracy": 0.5, "license_files": ["LICENSE"]}
+    text = model_card(manifest(data=["data/x/questions.jsonl", "data/x/evaluation.txt"], **changes))
+    names = {result.metric_type: result.dataset_name for result in ModelCard(text).data.eval_results or []}
+    assert (names["accuracy"], names["perplexity"]) == ("x/questions.jsonl", "x/evaluation.txt")
+    assert "[LICENSE](LICENSE)" in text

@@ -53,7 +53,7 @@ from pathlib import Path
 from llama_cpp import Llama
 
 model = Llama(str(next(Path("{package}").glob("*.gguf"))), n_ctx=2048, verbose=False)
-messages = [{{"role": "user", "content": "Who are you?"}}]
+messages = [{{"role": "user", "content": {prompt}}}]
 answer = model.create_chat_completion(messages, max_tokens=64, temperature=0)
 print(answer["choices"][0]["message"]["content"])
 ```
@@ -80,9 +80,11 @@ def modelfile(name: str, checkpoint: Checkpoint) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_instruction(package: str) -> str:
+def run_instruction(package: str, prompt: str) -> str:
     """Install and run, pasted in the folder that holds the package."""
-    return INSTRUCTION.format(package=package, version=installed("llama-cpp-python") or "")
+    return INSTRUCTION.format(
+        package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("llama-cpp-python") or ""
+    )
 
 
 def _chat_format(folder: Path) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from shlex import quote
+
 from pipeline.harness.host import installed
 
 TEMPLATE = """\
@@ -9,20 +12,25 @@ On a Mac with Apple silicon:
 
 ```bash
 pip install mlx-lm=={version}
-mlx_lm.generate --model {package} --prompt "Who are you?" --max-tokens 64
+mlx_lm.generate --model {package} --prompt {quoted} --max-tokens 64
 ```
 
 ```python
 from mlx_lm import generate, load
 
 model, tokenizer = load("{package}")
-messages = [{{"role": "user", "content": "Who are you?"}}]
+messages = [{{"role": "user", "content": {prompt}}}]
 prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
 print(generate(model, tokenizer, prompt=prompt, max_tokens=64))
 ```
 """
 
 
-def run_instruction(package: str) -> str:
+def run_instruction(package: str, prompt: str) -> str:
     """Install and run, pasted in the folder that holds the package."""
-    return TEMPLATE.format(package=package, version=installed("mlx-lm") or "")
+    return TEMPLATE.format(
+        package=package,
+        prompt=json.dumps(prompt, ensure_ascii=False),
+        quoted=quote(prompt),
+        version=installed("mlx-lm") or "",
+    )

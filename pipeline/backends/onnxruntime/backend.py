@@ -69,11 +69,11 @@ class OnnxRuntimeBackend(Backend):
         if target.get("provider_options"):
             set_providers(out, target["provider_options"])
 
-    def run_instruction(self, package: Path, name: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
         from pipeline.backends.onnxruntime.files import is_fixed
         from pipeline.backends.onnxruntime.instruction import run_instruction
 
-        return run_instruction(name, is_fixed(package))
+        return run_instruction(name, prompt, is_fixed(package))
 
 
 BACKEND = OnnxRuntimeBackend()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pipeline.harness.host import installed
 
 TEMPLATE = """\
@@ -15,7 +17,7 @@ import onnxruntime_genai as og
 
 model = og.Model("{package}")
 tokenizer = og.Tokenizer(model)
-messages = json.dumps([{{"role": "user", "content": "Who are you?"}}])
+messages = json.dumps([{{"role": "user", "content": {prompt}}}])
 prompt = tokenizer.encode(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 params = og.GeneratorParams(model)
 params.set_search_options(max_length=len(prompt) + 64, do_sample=False)
@@ -45,7 +47,8 @@ from pipeline.backends.onnxruntime.fixed.session import FixedDecoder
 
 tokenizer = Tokenizer.from_file("{package}/tokenizer.json")
 decoder = FixedDecoder(Path("{package}"), threads=0, device=False)
-ids = tokenizer.encode("<|user|>\\nWho are you?<|end|>\\n<|assistant|>\\n").ids
+question = {prompt}
+ids = tokenizer.encode(f"<|user|>\\n{{question}}<|end|>\\n<|assistant|>\\n").ids
 for _ in range(32):
     ids = [int(decoder.append(np.array(ids))[-1].argmax())]
     print(tokenizer.decode(ids), end=" ", flush=True)
@@ -53,8 +56,12 @@ for _ in range(32):
 """
 
 
-def run_instruction(package: str, fixed: bool) -> str:
+def run_instruction(package: str, prompt: str, fixed: bool) -> str:
     """Install and run, pasted in the folder that holds the package."""
     if fixed:
-        return FIXED_TEMPLATE.format(package=package, version=installed("onnxruntime") or "")
-    return TEMPLATE.format(package=package, version=installed("onnxruntime-genai") or "")
+        return FIXED_TEMPLATE.format(
+            package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("onnxruntime") or ""
+        )
+    return TEMPLATE.format(
+        package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("onnxruntime-genai") or ""
+    )

@@ -44,10 +44,10 @@ class OpenVinoBackend(Backend):
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
 
-    def run_instruction(self, package: Path, name: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
         from pipeline.backends.openvino.instruction import run_instruction
 
-        return run_instruction(name)
+        return run_instruction(name, prompt)
 
 
 BACKEND = OpenVinoBackend()

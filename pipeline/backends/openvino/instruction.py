@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pipeline.harness.host import installed
 
 TEMPLATE = """\
@@ -13,11 +15,13 @@ pip install openvino-genai=={version}
 import openvino_genai
 
 pipeline = openvino_genai.LLMPipeline("{package}", "CPU")  # or "GPU", "NPU"
-print(pipeline.generate("Who are you?", max_new_tokens=64, do_sample=False))
+print(pipeline.generate({prompt}, max_new_tokens=64, do_sample=False))
 ```
 """
 
 
-def run_instruction(package: str) -> str:
+def run_instruction(package: str, prompt: str) -> str:
     """Install and run, pasted in the folder that holds the package."""
-    return TEMPLATE.format(package=package, version=installed("openvino-genai") or "")
+    return TEMPLATE.format(
+        package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("openvino-genai") or ""
+    )

@@ -1,0 +1,175 @@
+"""How long a plan's stages take and how much memory, known before the work: so that nothing starts that cannot end.
+
+Rates are of docs/performance.md: two x86-64 cores at 2.8 GHz, checkpoints of Phi-3.5-mini's and Phi-4's shape. What
+computes (reference, evaluate, benchmark) is scaled by this machine's cores, what converts is not. Within a factor of
+two on such a machine; a busy one is slower. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.matrix.sizes import EMBEDDING, build_size
+from pipeline.types import Family
+
+if TYPE_CHECKING:
+    from pipeline.entries import Plan
+    from pipeline.model.dimensions import Dimensions
+    from pipeline.types import Recipe
+
+CORES = 2  # of the machine that was measured
+CHARACTERS = 4  # of English a token
+GENERATED = 24  # tokens for a prompt, evaluate.decode_tokens by default
+STAGE_S = 5.0  # a stage's start, its imports and DVC's part
+LAYERED_ABOVE = 2e9  # bytes: above, the reference is computed layer by layer
+REFERENCE_RATE = 4.2e10  # parameters x tokens a second, transformers in fp32
+READING = 5.2  # seconds a GB of checkpoint: read, cast to fp32
+CHATS = 8  # prompts that evaluate goes on with, beside those of the decode check
+PROCESS = 0.4e9  # bytes of a stage without a model
+WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold the model
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A backend's: seconds a GB of checkpoint by family, bytes held a byte of checkpoint; what its runtime does.
+
+    scored: parameters x tokens a second, in one mode; modes: how often evaluate scores; read: bytes of weights a
+    second while decoding; held: bytes of memory a byte of build.
+    """
+
+    quantize_s: Mapping[str, float]
+    quantize_held: float
+    scored: float
+    modes: int
+    read: float
+    held: float
+
+
+# recipes that read data: bytes held a byte of checkpoint, seconds a GB of it. Measured: OpenVINO's GPTQ
+CALIBRATED = {"openvino": (2.7, 545.0), "onnxruntime": (2.7, 545.0), "mlx": (1.1, 545.0)}
+FORWARD = {"llamacpp": 0.3}  # what an importance matrix holds; its time is that of scoring the calibration text
+BACKENDS = {
+    "onnxruntime": Rates({"int4": 16.5, "int8": 18.3, "fp16": 15.7}, 0.16, 6.5e10, 1, 1.7e10, 1.24),
+    "openvino": Rates({"int4": 15.7, "int8": 11.4, "fp16": 7.4}, 0.6, 5.2e10, 2, 9e9, 1.22),
+    "llamacpp": Rates({"int4": 58.7, "int8": 4.5, "fp16": 4.7}, 0.04, 5.8e10, 2, 1.2e10, 0.95),
+    "mlx": Rates({"int4": 46.6, "int8": 5.3, "fp16": 4.6}, 0.3, 2e8, 1, 1e8, 1.2),
+}
+OTHER = Rates({"int4": 60.0, "int8": 20.0, "fp16": 16.0}, 1.1, 5e10, 2, 9e9, 1.25)  # the slowest of them
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one entry of a stage takes, about: seconds, and bytes of memory that cannot be given back."""
+
+    stage: str
+    key: str
+    seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is asked: tokens of its text, of all choices of its questions, and those that a build generates."""
+
+    tokens: int
+    question_tokens: int
+    generated: int
+
+
+def asked_of(plan: Plan) -> dict[str, Asked]:
+    """By model, counted at four characters a token; files that are not there count as what was asked for."""
+    found = {}
+    for name, model in plan.models.items():
+        reference, text, questions = model.reference, Path(model.reference.text), model.reference.questions
+        size = text.stat().st_size // CHARACTERS if text.is_file() else reference.tokens
+        rows = _rows(Path(questions)) if questions else []
+        rows = rows[: reference.max_questions or None]
+        generated = (reference.decode_prompts + (CHATS if rows else 0)) * GENERATED
+        found[name] = Asked(min(reference.tokens, size), sum(rows) // CHARACTERS, generated)
+    return found
+
+
+def _rows(path: Path) -> list[int]:
+    """Characters that each question has scored: it is read once for every choice."""
+    sizes = []
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a broken file is said by the stage that reads it
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            sizes.append(sum(len(row["question"]) + len(choice) for choice in row["choices"]))
+    return sizes
+
+
+def longest(found: Iterable[Need]) -> dict[str, float]:
+    """Seconds by stage, the longest first."""
+    spent: dict[str, float] = {}
+    for need in found:
+        spent[need.stage] = spent.get(need.stage, 0.0) + need.seconds
+    return dict(sorted(spent.items(), key=lambda pair: -pair[1]))
+
+
+def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Asked], cores: int) -> list[Need]:
+    """Of every stage that takes time, in the plan's order, on so many physical cores."""
+    found, speedup = [], max(cores, 1) / CORES
+    for name in plan.models:
+        size = 2 * shapes[name].parameters
+        held = 0.5e9 + 0.11 * size if size > LAYERED_ABOVE else 2 * size
+        work = shapes[name].parameters * (asked[name].tokens + asked[name].question_tokens) / REFERENCE_RATE / speedup
+        found.append(Need("reference", name, STAGE_S + READING * size / 1e9 + work, PROCESS + held))
+    built = {}
+    for key, build in plan.builds.items():
+        count, recipe = shapes[build.model].parameters, build.quantize.recipe
+        rates = BACKENDS.get(build.quantize.backend, OTHER)
+        built[key] = build_size(count, str(recipe.family), int(EMBEDDING * count))
+        text = build.quantize.calibration
+        found.append(quantize_need(key, recipe, build.quantize.backend, count, text.text if text else ""))
+        share = min(1.0, build.evaluate.windows / windows) if (windows := _windows(plan, build.model)) else 1.0
+        slow = build.evaluate.windows > 0
+        tokens = asked[build.model].tokens * (share if slow else 1.0) * rates.modes
+        tokens += asked[build.model].question_tokens * (0.125 if slow else 1.0)
+        seconds = count * tokens / rates.scored + asked[build.model].generated * built[key] / rates.read
+        held = built[key] * rates.held * (2 if _cast(build.quantize.backend, recipe.family) else 1)
+        found.append(Need("evaluate", key, STAGE_S + seconds / speedup + READING * built[key] / 1e9, PROCESS + held))
+    for key, cell in plan.cells.items():
+        rates, size = BACKENDS.get(cell.backend, OTHER), built[cell.build]
+        found.append(Need("package", key, STAGE_S + 3.5 * size / 1e9, PROCESS))
+        if cell.package.device:
+            continue
+        once = cell.benchmark.prompt_tokens * shapes[cell.model].parameters / rates.scored
+        once += cell.benchmark.new_tokens * size / rates.read
+        runs = cell.benchmark.runs + cell.benchmark.warmup
+        found.append(Need("benchmark", key, STAGE_S + runs * once / speedup, PROCESS + size * rates.held))
+    return found
+
+
+def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calibration: str) -> Need:
+    """Of one build by a recipe; `calibration` is the text it reads, empty for none."""
+    rates, family, checkpoint = BACKENDS.get(backend, OTHER), str(recipe.family), 2 * parameters
+    known = family if family in rates.quantize_s else "int4" if family.startswith("int") else "fp16"
+    seconds, held = rates.quantize_s[known] * checkpoint / 1e9, rates.quantize_held
+    if backend == "openvino" and not family.startswith("int"):
+        held = 1.1
+    if backend == "onnxruntime" and recipe.method in WHOLE_FILE:
+        held = CALIBRATED[backend][0]
+    if calibration and backend in FORWARD:
+        held, text = max(held, FORWARD[backend]), Path(calibration)
+        tokens = text.stat().st_size // CHARACTERS if text.is_file() else 0
+        seconds += parameters * tokens / rates.scored
+    elif calibration:
+        largest, slowest = CALIBRATED.get(backend, CALIBRATED["openvino"])
+        held, seconds = max(held, largest), max(seconds, slowest * checkpoint / 1e9)
+    return Need("quantize", key, STAGE_S + seconds, PROCESS + held * checkpoint)
+
+
+def _cast(backend: str, family: Family) -> bool:
+    """Whether the runtime holds the weights in fp32 whatever the file has."""
+    return backend == "onnxruntime" and family in (Family.FP16, Family.BF16)
+
+
+def _windows(plan: Plan, model: str) -> int:
+    reference = plan.models[model].reference
+    return reference.tokens // reference.window

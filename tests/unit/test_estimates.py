@@ -1,0 +1,80 @@
+"""What `plan` says of time and memory: held against what was measured, and what it proposes where nothing fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.commands.estimate import duration, lines
+from pipeline.matrix.compose import compose_config, settings_of
+from pipeline.matrix.estimates import Asked, Need, needs
+from pipeline.matrix.plan import make_plan
+from pipeline.model.dimensions import dimensions
+from tests.support.tiny import ROOT
+
+MEASURED = json.loads((ROOT / "benchmarks/results/memory.json").read_text(encoding="utf-8"))[0]
+CELLS = ["model=[phi-3.5-mini]", "target=[cpu,apple-silicon]", "precision=[int4,int4-cookbook,int8,fp16]"]
+MEASURED_AS = {"int4:onnxruntime": "int4_onnxruntime", "int4-cookbook:openvino": "int4-cookbook_openvino"}
+MEASURED_AS |= {
+    f"{family}:{backend}": f"{family}_{backend}"
+    for family in ("int8", "fp16")
+    for backend in ("onnxruntime", "openvino", "llamacpp", "mlx")
+}
+
+
+def of(overrides: Sequence[str], tokens: int = 256) -> tuple[Any, Any, list[Need]]:
+    settings = compose_config(overrides, settings_of)
+    plan = make_plan(settings)
+    shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
+    return plan, settings, needs(plan, shapes, dict.fromkeys(plan.models, Asked(tokens, 0, 8)), cores=2)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_estimates_are_within_a_factor_of_two_of_what_was_measured() -> None:
+    found = {(need.stage, need.key): need for need in of(CELLS)[2]}
+    compared = 0
+    for name, key in MEASURED_AS.items():
+        for stage in ("quantize", "evaluate"):
+            measured = MEASURED["cells"].get(name, {"stages": {}})["stages"].get(stage)
+            if measured is None:
+                continue
+            need = found[stage, f"phi-3-5-mini_{key}"]
+            assert 0.5 < need.seconds / measured["wall_s"] < 2, (stage, name, need, measured)
+            assert 0.5 < need.memory / 1e6 / measured["peak_anon_mb"] < 4, (stage, name, need, measured)
+            compared += 1
+    reference = found["reference", "phi-3-5-mini"]
+    assert 0.5 < reference.seconds / MEASURED["shared"]["reference"]["wall_s"] < 2
+    assert compared >= 9
+
+
+def test_more_tokens_take_longer_and_a_device_elsewhere_is_not_timed() -> None:
+    short, long = (sum(need.seconds for need in of([*CELLS, "target=[cpu]"], tokens)[2]) for tokens in (256, 20480))
+    assert long > 3 * short
+    assert not [need for need in of(CELLS)[2] if need.stage == "benchmark" and need.key.endswith("apple-silicon")]
+
+
+def test_what_does_not_fit_is_said_with_lighter_recipes_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        total = 12e9
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
+    plan, settings, _ = of(["model=[phi-3.5-mini]", "precision=[int4]", "backend=[openvino]", "target=[cpu]"])
+    shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
+    said = "\n".join(lines(plan, settings, shapes))
+    large = next(line for line in said.splitlines() if line.startswith("too large for this machine's 12 GB"))
+    assert "quantize phi-3-5-mini_int4_openvino" in large and "int4-cookbook" in large
+    assert "int4-gptq" not in large, "it calibrates as well"
+    assert "docs/performance.md" in said and "evaluate.tokens=2048" in said
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_times_are_written_in_one_unit(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
