@@ -52,6 +52,7 @@ class Order:
 
     `calibration` is there for the recipes that need data, and for no other. `parameters` is how many numbers the
     checkpoint has: bits per weight are bits stored over them, also where a tied table is stored twice. 0: not known.
+    `checkpoint` is what the export was made from, for the methods that run it.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class Order:
     out: Path
     progress: Progress
     parameters: int = 0
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)

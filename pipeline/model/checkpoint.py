@@ -136,7 +136,7 @@ def read_headers(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_float32(tensor: Tensor, rows: slice = slice(None)) -> NDArray[np.float32]:
+def read_float32(tensor: Tensor, rows: slice | NDArray[np.int64] = slice(None)) -> NDArray[np.float32]:
     """A tensor, or some rows of it, as float32; only what is asked for is read from the mapped file."""
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The reference of a model that is too large to hold: every sequence through one layer, then the next layer.
+"""A model that is too large to hold: every sequence through one layer, then the next layer.
 
 What transformers computes, in fp32, with the memory of one layer; hidden states wait in a file.
 """
@@ -6,13 +6,85 @@ What transformers computes, in fp32, with the memory of one layer; hidden states
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.model.checkpoint import Tensor, read_float32, read_headers
+from pipeline.model.checkpoint import EMBEDDING, read_float32, read_headers
+
+States = list[NDArray[np.float32]]  # [length, width] of each sequence, views of one file
+
+
+class Layers:
+    """The layers of a checkpoint, each filled with its weights for as long as it is used."""
+
+    def __init__(self, folder: Path, weights: Path) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        self.tensors = read_headers(weights)
+        self.config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            self._model = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32).model.eval()
+        self._rotary = type(self._model.rotary_emb)(self.config)  # its frequencies are computed, not stored
+
+    def __len__(self) -> int:
+        return len(self._model.layers)
+
+    @contextmanager
+    def layer(self, number: int) -> Iterator[Any]:
+        """The torch module of layer `number`, from 0. Its weights' names are `prefix(number)` and those in it."""
+        module = self._model.layers[number]
+        self._fill(module, self.prefix(number))
+        try:
+            yield module
+        finally:
+            module.to("meta")
+
+    @contextmanager
+    def norm(self) -> Iterator[Any]:
+        """The torch module of the norm behind the last layer."""
+        self._fill(self._model.norm, "model.norm.")
+        yield self._model.norm
+
+    @staticmethod
+    def prefix(number: int) -> str:
+        """Of the names of a layer's tensors in the checkpoint."""
+        return f"model.layers.{number}."
+
+    def run(self, module: Any, hidden: Any) -> Any:
+        """A layer's output [1, length, width] for `hidden`, from an empty cache."""
+        import torch
+
+        length = hidden.shape[1]
+        positions = torch.arange(length)[None]
+        done = module(
+            hidden,
+            attention_mask=_mask(length, getattr(self.config, "sliding_window", None)),
+            position_ids=positions,
+            position_embeddings=self._rotary(hidden, positions),
+            use_cache=False,
+        )
+        return done[0] if isinstance(done, tuple) else done
+
+    def embedded(self, sequences: Sequence[NDArray[np.int64]], scratch: Path) -> States:
+        """The embedding's rows of every sequence, in a new file."""
+        embedding = self.tensors[EMBEDDING]
+        states = scratch_states(scratch, sequences, self.config.hidden_size)
+        for sequence, state in zip(sequences, states, strict=True):
+            state[:] = read_float32(embedding, sequence)
+        return states
+
+    def _fill(self, module: Any, prefix: str) -> None:
+        """The module's parameters from the checkpoint, as float32."""
+        import torch
+
+        names = [name for name, _ in module.named_parameters()]
+        values = {name: torch.from_numpy(read_float32(self.tensors[prefix + name])) for name in names}
+        module.load_state_dict(values, assign=True)
 
 
 def final_states(
@@ -21,64 +93,32 @@ def final_states(
     sequences: Sequence[NDArray[np.int64]],
     scratch: Path,
     report: Callable[[int, int], None],
-) -> list[NDArray[np.float32]]:
+) -> States:
     """Final hidden states [length, width] of each sequence, as views of the file `scratch`."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    tensors = read_headers(weights)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).model.eval()
-    rotary = type(model.rotary_emb)(config)  # its frequencies are computed, not stored
-    states = _embedded(tensors["model.embed_tokens.weight"], sequences, config.hidden_size, scratch)
+    layers = Layers(folder, weights)
+    states = layers.embedded(sequences, scratch)
     with torch.inference_mode():
-        for number, layer in enumerate(model.layers, 1):
-            _fill(layer, tensors, f"model.layers.{number - 1}.")
+        for number in range(len(layers)):
+            with layers.layer(number) as module:
+                for state in states:
+                    state[:] = layers.run(module, torch.from_numpy(state)[None])[0].numpy()
+            report(number + 1, len(layers))
+        with layers.norm() as norm:
             for state in states:
-                hidden = torch.from_numpy(state)[None]
-                positions = torch.arange(len(state))[None]
-                done = layer(
-                    hidden,
-                    attention_mask=_mask(len(state), getattr(config, "sliding_window", None)),
-                    position_ids=positions,
-                    position_embeddings=rotary(hidden, positions),
-                    use_cache=False,
-                )
-                state[:] = (done[0] if isinstance(done, tuple) else done)[0].numpy()
-            layer.to("meta")
-            report(number, len(model.layers))
-        _fill(model.norm, tensors, "model.norm.")
-        for state in states:
-            state[:] = model.norm(torch.from_numpy(state)).numpy()
+                state[:] = norm(torch.from_numpy(state)).numpy()
     return states
 
 
-def _embedded(
-    embedding: Tensor, sequences: Sequence[NDArray[np.int64]], width: int, scratch: Path
-) -> list[NDArray[np.float32]]:
-    """The embedding's rows of every sequence, in the file."""
+def scratch_states(scratch: Path, sequences: Sequence[NDArray[np.int64]], width: int) -> States:
+    """Room for a state [length, width] of every sequence, in a new file."""
     flat = np.memmap(scratch, np.float32, "w+", shape=(sum(map(len, sequences)), width))
     states, at = [], 0
     for sequence in sequences:
         states.append(flat[at : at + len(sequence)])
-        for row, token in enumerate(sequence):
-            states[-1][row] = read_float32(embedding, slice(int(token), int(token) + 1))[0]
         at += len(sequence)
     return states
-
-
-def _fill(module: Any, tensors: dict[str, Tensor], prefix: str) -> None:
-    """The module's parameters from the checkpoint, as float32."""
-    import torch
-
-    own = dict(_named(module, tensors, prefix))
-    module.load_state_dict({name: torch.from_numpy(read_float32(tensor)) for name, tensor in own.items()}, assign=True)
-
-
-def _named(module: Any, tensors: dict[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    for name, _ in module.named_parameters():
-        yield name, tensors[prefix + name]
 
 
 def _mask(length: int, window: int | None) -> Any:

@@ -29,9 +29,9 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
     exported = read_ok(Export, export)
     tensors = read_headers(Path(entry.weights))
     count = parameters(tensors) - (elements(tensors, HEAD) if HEAD in tensors and not has_own_head(tensors) else 0)
-    order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"), count)
+    checkpoint = open_checkpoint(entry.model, entry.weights)
+    order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"), count, checkpoint)
     if exported.deferred:
-        checkpoint = open_checkpoint(entry.model, entry.weights)
         require_result(layout.ARTIFACTS, _estimate(checkpoint, recipe))
         stats = backend.stream(checkpoint, exported.form, order)
     else:

@@ -55,8 +55,22 @@ def matmuls(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value, bool]]:
             yield node, weight, transposed
 
 
+def embedding_of(graph: ir.Graph) -> tuple[ir.Node, ir.Value] | None:
+    """(node, table) of the Gather that looks tokens up; a tied table is the lm_head's, behind a Transpose."""
+    for node in graph:
+        if node.op_type != "Gather" or node.inputs[1] is None or node.inputs[1].name != "input_ids":
+            continue
+        table = node.inputs[0]
+        producer = table.producer() if table is not None else None
+        if producer is not None and producer.op_type == "Transpose":
+            table = producer.inputs[0]
+        if table is not None and table.const_value is not None and len(table.const_value.shape) == 2:
+            return node, table
+    return None
+
+
 def _is_constant(name: str, tensor: Any) -> bool:
-    if any(cache in name for cache in CACHES):
+    if any(cache in name for cache in CACHES) or tensor.dtype.is_integer() and tensor.size <= 2:
         return True
     return bool(tensor.size <= 1 or (tensor.dtype.is_integer() and tensor.dtype.itemsize >= 4))
 
@@ -91,9 +105,11 @@ def _role(value: ir.Value) -> str:
 def _count(value: ir.Value, tensor: Any, role: str) -> int:
     if role == "beside":
         return 0
-    for node, index in value.uses():
+    for node, index in _real_uses(value):
         if node.op_type == "MatMulNBits" and index == 1:
             return int(node.attributes["K"].as_int() * node.attributes["N"].as_int())
+        if node.op_type == "GatherBlockQuantized" and index == 0 and "bits" in node.attributes:
+            return int(8 * tensor.size // node.attributes["bits"].as_int())
     return int(tensor.size)
 
 

@@ -1,31 +1,32 @@
-"""Weight-only int4 and int8 (MatMulNBits), one matrix at a time.
+"""Weight-only int4 and int8 (MatMulNBits, GatherBlockQuantized), one matrix at a time.
 
-Weights are memory-mapped in and appended out, so that memory holds one matrix, not the model. The kernels are
-ONNX Runtime's own; MatMulNBitsQuantizer, which loads everything, writes the same bytes.
+Weights are memory-mapped in and appended out, so that memory holds one matrix, not the model. Rounded to nearest, the
+kernels are ONNX Runtime's own; MatMulNBitsQuantizer, which loads everything, writes the same bytes. Calibrated, the
+integers are GPTQ's (`calibrated`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.backends.base import Form, Order
-from pipeline.backends.onnxruntime.contents import matmuls
+from pipeline.backends.onnxruntime import calibrated, packing
+from pipeline.backends.onnxruntime.contents import embedding_of, matmuls
 from pipeline.backends.onnxruntime.convert import convert
 from pipeline.backends.onnxruntime.files import DATA, MODEL
-from pipeline.errors import ConfigError, QualityError
+from pipeline.backends.onnxruntime.formats import FLOAT, grid, name_of
+from pipeline.backends.onnxruntime.graph import append, copy_the_rest, replace_gather, replace_matmul
+from pipeline.backends.onnxruntime.sources import source_of
+from pipeline.errors import ArtifactError, QualityError
+from pipeline.model.checkpoint import EMBEDDING, HEAD
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-ALIGN = 64
-
-Packed = tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.uint8] | None]
 
 
 def quantize(export: Path, order: Order) -> None:
@@ -44,130 +45,81 @@ def quantize_model(model: ir.Model, order: Order) -> None:
     """The same from a model whose tensors are external or lazy: each is read once, and not kept."""
     import onnx_ir as ir
 
-    settings, out = order.recipe.settings, order.out
-    found = [(*place, _bits(place[1], settings)) for place in matmuls(model.graph)]
-    chosen = [(node, weight, transposed, bits) for node, weight, transposed, bits in found if bits <= 8]
-    if not chosen:
-        raise QualityError("quantized nothing: the graph has no MatMul by a constant matrix", where=str(out))
+    settings, out, graph = order.recipe.settings, order.out, model.graph
+    formats = _formats(graph, settings)
     with (out / DATA).open("wb") as data:
-        for done, (node, weight, transposed, bits) in enumerate(chosen, 1):
-            matrix = weight.const_value.numpy()
-            matrix = np.ascontiguousarray(matrix.T if transposed else matrix)
-            _replace(model.graph, node, weight, _pack(matrix, bits, settings), matrix.shape, bits, settings, data)
-            order.progress(done, len(chosen))
-        _copy_the_rest(model.graph, data)
+        packed = _packed(graph, formats, order, data)
+        if not packed:
+            raise QualityError("quantized nothing: the graph has no MatMul by a constant matrix", where=str(out))
+        level = settings.get("accuracy_level")
+        for node, weight, _ in list(matmuls(graph)):
+            if weight.name in packed:
+                replace_matmul(graph, node, weight, packed[weight.name], level)
+        if (found := embedding_of(graph)) is not None:
+            gather, table = found
+            # a tied table is stored once: what the lm_head multiplies by is looked up
+            tensors = packed.get(table.name or "") or packed.get(EMBEDDING)
+            if tensors:
+                replace_gather(graph, gather, tensors)
+        copy_the_rest(graph, data)
     model.opset_imports.setdefault("com.microsoft", 1)
     ir.save(model, out / MODEL)
 
 
-def _bits(weight: ir.Value, settings: Mapping[str, Any]) -> int:
-    if "lm_head" in (weight.name or "") or any("lm_head" in (node.name or "") for node, _ in weight.uses()):
-        return int(settings.get("lm_head_bits", settings["bits"]))
-    return int(settings["bits"])
+def _formats(graph: ir.Graph, settings: Mapping[str, Any]) -> dict[str, str]:
+    """{weight in the graph: its format} of every matrix that is quantized. Raises ArtifactError for a foreign table."""
+    table = settings.get("table")
+    found = {}
+    for _, weight, _ in matmuls(graph):
+        name = weight.name or ""
+        head = name.startswith("lm_head") or any("lm_head" in (node.name or "") for node, _ in weight.uses())
+        if table is not None:
+            found[name] = _told(table, name)
+        else:
+            found[name] = name_of(
+                settings, int(settings.get("lm_head_bits", settings["bits"]) if head else settings["bits"])
+            )
+    place = embedding_of(graph)
+    if place is not None and place[1].name not in found:
+        name = place[1].name or ""
+        found[name] = (
+            _told(table, name) if table is not None else name_of(settings, int(settings.get("embedding_bits", 32)))
+        )
+    return {name: kind for name, kind in found.items() if kind != FLOAT}
 
 
-def _pack(matrix: NDArray[Any], bits: int, settings: Mapping[str, Any]) -> Packed:
-    """Packed blocks uint8 [N, K/group, bytes], scales [N, K/group] and zero points of a matrix [K, N]."""
-    rows, columns = matrix.shape
-    group, symmetric = int(settings["group_size"]), bool(settings.get("symmetric", True))
-    if group < 16 or group & (group - 1):
-        raise ConfigError(f"group size {group} is no power of two from 16 up", hint="ONNX Runtime takes 16 to 256")
-    if rows % group:
-        raise ConfigError(f"group size {group} does not divide {rows} channels")
-    if settings.get("algorithm", "rtn") == "k_quant":
-        return _k_quant(matrix, bits, group)
-    from onnxruntime.capi import _pybind_state as kernels
-
-    blocks = rows // group
-    packed = np.zeros((columns, blocks, group * bits // 8), np.uint8)
-    scales = np.zeros((columns, blocks), matrix.dtype)
-    zeros = np.zeros((columns, (blocks * bits + 7) // 8), np.uint8)
-    kernel = kernels.quantize_matmul_8bits if bits == 8 else kernels.quantize_matmul_4bits
-    kernel(packed, matrix, scales, zeros, group, columns, rows, symmetric)
-    return packed, scales, None if symmetric else zeros
+def _told(table: Mapping[str, str], weight: str) -> str:
+    source = source_of(weight)
+    tensor = source[0] if source else weight
+    if tensor == HEAD and tensor not in table:
+        tensor = EMBEDDING  # tied
+    if tensor not in table:
+        raise ArtifactError(f"the table of formats has no {tensor}: it is of another model")
+    return table[tensor]
 
 
-def _k_quant(matrix: NDArray[Any], bits: int, group: int) -> Packed:
-    """llama.cpp's search for scale and minimum, as ONNX Runtime implements it; always asymmetric."""
-    from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu
-
-    columns, blocks = matrix.shape[1], matrix.shape[0] // group
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values, scales, zeros = quant_tensor_k_quant_cpu(matrix.T, bits, group)
-    packed = values.astype(np.uint8).reshape(columns, blocks, group)
-    zeros = zeros.reshape(columns, blocks)
-    if bits == 4:
-        packed = packed[..., ::2] | packed[..., 1::2] << 4
-        if blocks % 2:  # an unused half byte holds the default zero point
-            zeros = np.pad(zeros, ((0, 0), (0, 1)), constant_values=8)
-        zeros = zeros[:, ::2] | zeros[:, 1::2] << 4
-    return packed, scales.reshape(columns, blocks).astype(matrix.dtype), zeros.astype(np.uint8)
-
-
-def _replace(
-    graph: ir.Graph,
-    node: ir.Node,
-    weight: ir.Value,
-    packed: Packed,
-    shape: tuple[int, ...],
-    bits: int,
-    settings: Mapping[str, Any],
-    data: BinaryIO,
-) -> None:
-    """MatMul → MatMulNBits, with packed weights, scales and zero points as external data."""
-    import onnx_ir as ir
-
-    names = (f"_Q{bits}", "_scales", "_zero_points")
-    inputs = [node.inputs[0]]
-    for array, suffix in zip(packed, names, strict=True):
-        if array is not None:
-            value = ir.Value(name=f"{weight.name}{suffix}", const_value=_append(data, array, f"{weight.name}{suffix}"))
-            value.shape, value.dtype = value.const_value.shape, value.const_value.dtype
-            graph.register_initializer(value)
-            inputs.append(value)
-    attributes = {"K": shape[0], "N": shape[1], "bits": bits, "block_size": settings["group_size"]}
-    if settings.get("accuracy_level"):
-        attributes["accuracy_level"] = settings["accuracy_level"]
-    new = ir.Node(
-        "com.microsoft",
-        "MatMulNBits",
-        inputs,
-        attributes=[ir.AttrInt64(key, value) for key, value in attributes.items()],
-        name=f"{node.name}_Q{bits}",
-    )
-    old, output = node.outputs[0], new.outputs[0]
-    output.name, output.dtype, output.shape = old.name, old.dtype, old.shape
-    transpose = node.inputs[1].producer()
-    ir.convenience.replace_nodes_and_values(graph, node, [node], [new], [old], [output])
-    if transpose is not None and not transpose.outputs[0].uses():
-        graph.remove(transpose, safe=True)
+def _packed(graph: ir.Graph, formats: Mapping[str, str], order: Order, data: Any) -> dict[str, packing.Stored]:
+    """Packed tensors of every weight that is quantized, in the data file: calibrated, or rounded to nearest."""
+    if order.recipe.settings.get("algorithm") == "gptq":
+        return calibrated.packed(formats, order, data, _wide(graph))
+    stored = {}
+    place = embedding_of(graph)
+    places = {place[1].name or "": (place[1], True)} if place else {}
+    places |= {weight.name or "": (weight, transposed) for _, weight, transposed in matmuls(graph)}
+    for done, (name, kind) in enumerate(formats.items(), 1):
+        weight, transposed = places[name]
+        matrix = weight.const_value.numpy()
+        integers = grid(kind)
+        if integers is None:
+            continue
+        made = packing.rounded(
+            np.ascontiguousarray(matrix.T if transposed else matrix), integers, order.recipe.settings
+        )
+        stored[name] = append(data, made, name)
+        order.progress(done, len(formats))
+    return stored
 
 
-def _append(data: BinaryIO, array: NDArray[Any], name: str, dtype: Any = None) -> Any:
-    """Append an array to the data file; the external tensor that stands for it."""
-    import onnx_ir as ir
-
-    data.write(b"\0" * (-data.tell() % ALIGN))
-    offset, flat = data.tell(), np.ascontiguousarray(array)
-    data.write(flat.data)
-    return ir.ExternalTensor(
-        DATA,
-        offset,
-        flat.nbytes,
-        dtype or ir.DataType.from_numpy(flat.dtype),
-        shape=ir.Shape(flat.shape),
-        name=name,
-        base_dir=Path(data.name).parent,
-    )
-
-
-def _copy_the_rest(graph: ir.Graph, data: BinaryIO) -> None:
-    """Initializers that stay as they are, one at a time; those without a use are dropped."""
-    import onnx_ir as ir
-
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
-    for name, value in graph.initializers.items():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor) or Path(tensor.path) != Path(data.name):
-            value.const_value = _append(data, tensor.numpy(), name, tensor.dtype)
+def _wide(graph: ir.Graph) -> Any:
+    """The graph's own float type."""
+    return next(weight.const_value.dtype for _, weight, _ in matmuls(graph)).numpy()

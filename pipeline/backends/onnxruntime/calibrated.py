@@ -1,0 +1,70 @@
+"""GPTQ's integers for the matrices of an ONNX graph: calibrated a layer at a time, packed as each is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backends.base import Order
+from pipeline.backends.onnxruntime.formats import grid
+from pipeline.backends.onnxruntime.graph import append
+from pipeline.backends.onnxruntime.packing import Packed, Stored
+from pipeline.backends.onnxruntime.packing import packed as pack
+from pipeline.backends.onnxruntime.sources import source_of
+from pipeline.calibration import gptq
+from pipeline.calibration.moments import Matrix, matrices
+from pipeline.errors import ArtifactError, ConfigError
+from pipeline.model.checkpoint import EMBEDDING, HEAD
+
+EXACT = 8  # bits from which rounding to nearest is as good
+
+
+def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) -> dict[str, Stored]:
+    """{weight of the graph: its packed tensors} in the data file, for `formats` {weight: format}.
+
+    Raises ConfigError without calibration data, ArtifactError for a graph with weights that the checkpoint lacks.
+    """
+    if order.calibration is None or order.checkpoint is None:
+        raise ConfigError("this recipe needs calibration data", hint="set evaluate.calibration")
+    sources = {name: source_of(name) for name in formats}
+    unknown = [name for name, source in sources.items() if source is None]
+    if unknown:
+        raise ArtifactError(f"the graph's {unknown[0]} is no tensor of the checkpoint", where=str(order.out))
+    folder, weights = order.checkpoint.folder, order.checkpoint.weights
+    stored: dict[str, Stored] = {}
+    for matrix in matrices(folder, weights, order.calibration.ids, order.out, order.progress):
+        for name, source in sources.items():
+            if source and source[0] == matrix.name and name not in stored:
+                stored[name] = append(data, _packed(matrix, source[1], formats[name], wide), name)
+    missing = sorted(set(formats) - set(stored))
+    if missing:
+        raise ArtifactError(f"the checkpoint has no tensor for {missing[0]}", where=str(weights))
+    return stored
+
+
+def quantized(weights: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str) -> gptq.Quantized:
+    """A matrix [inputs, outputs] in a format: by GPTQ, or to nearest where 8 bits leave it nothing to gain."""
+    integers = grid(kind)
+    if integers is None:
+        raise ConfigError(f"'{kind}' is no format of integers")
+    if moments is None:
+        return gptq.nearest(weights, np.ones(len(weights), np.float32), integers)
+    if integers.bits >= EXACT:
+        return gptq.nearest(weights, np.diag(moments).copy(), integers)
+    return gptq.quantize(weights, moments, integers)
+
+
+def _packed(matrix: Matrix, half: int | None, kind: str, wide: Any) -> Packed:
+    rows = matrix.weights()
+    if half is not None:
+        count = len(rows) // 2
+        rows = rows[half * count : (half + 1) * count]
+    return pack(quantized(np.ascontiguousarray(rows.T), matrix.moments, kind), wide)
+
+
+def is_tied(formats: Mapping[str, str]) -> bool:
+    """Whether the graph looks tokens up in the lm_head's table."""
+    return not any(source_of(name) == (EMBEDDING, None) for name in formats) and HEAD in formats
