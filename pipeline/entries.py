@@ -7,10 +7,12 @@ which the stage depends, so that nothing decides a result unseen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipeline.types import JSON, Family, Recipe
+
+GROUPS = ("models", "exports", "builds", "cells", "sensitivities", "variants", "fits")  # of the plan's entries
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,49 @@ class Quantize:
     weights: str
     recipe: Recipe
     calibration: CalibrationText | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What an error in each matrix costs, on the first `windows` of a text; `way` is rounding, noise or fisher."""
+
+    weights: str
+    text: CalibrationText
+    windows: int
+    way: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What each format of each matrix takes and loses on a backend: `formats` of `embedding`, `lm_head`, `layers`."""
+
+    model: str
+    backend: str
+    weights: str
+    form: Mapping[str, Any]
+    formats: Mapping[str, tuple[str, ...]]
+    text: CalibrationText
+    windows: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The formats of a build, within `bounds` (names and units of gates), in at most `builds` builds.
+
+    They are measured on `windows` of the reference; 0 is all.
+    """
+
+    model: str
+    backend: str
+    export: str
+    weights: str
+    variants: str
+    recipe: Recipe
+    calibration: CalibrationText
+    bounds: Mapping[str, float]
+    windows: int
+    builds: int
 
 
 @dataclass(frozen=True)
@@ -148,15 +193,45 @@ class ExportEntry:
 
 @dataclass(frozen=True)
 class BuildEntry:
-    """`calibration` is a path on which quantize depends: the text, or one that is there anyway."""
+    """`calibration` and `table` are paths on which quantize depends: a text, a table, or one that is there anyway."""
 
     model: str
     backend: str
     export: str
     weights: str
     calibration: str
+    table: str
     quantize: Quantize
     evaluate: Evaluate
+
+
+@dataclass(frozen=True)
+class SensitivityEntry:
+    weights: str
+    text: str
+    sensitivity: Sensitivity
+
+
+@dataclass(frozen=True)
+class VariantsEntry:
+    model: str
+    backend: str
+    weights: str
+    text: str
+    variants: Variants
+
+
+@dataclass(frozen=True)
+class FitEntry:
+    """`variants` is the table's key."""
+
+    model: str
+    backend: str
+    export: str
+    weights: str
+    text: str
+    variants: str
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -194,13 +269,16 @@ class Plan:
     excluded: dict[str, str]
     backends: dict[str, BackendLook]
     suite: str = ""
+    sensitivities: dict[str, SensitivityEntry] = field(default_factory=dict)
+    variants: dict[str, VariantsEntry] = field(default_factory=dict)
+    fits: dict[str, FitEntry] = field(default_factory=dict)
 
     def templates(self) -> JSON:
         """What params.yaml has of it: the strings that dvc.yaml's templates fill in."""
-        groups = {name: getattr(self, name) for name in ("models", "exports", "builds", "cells")}
+        groups = {name: getattr(self, name) for name in GROUPS}
         return {name: {key: _strings(entry) for key, entry in group.items()} for name, group in groups.items()}
 
 
 def _strings(entry: Any) -> dict[str, str]:
-    pairs = ((field.name, getattr(entry, field.name)) for field in fields(entry) if field.name != "shown")
+    pairs = ((each.name, getattr(entry, each.name)) for each in fields(entry) if each.name != "shown")
     return {name: value for name, value in pairs if isinstance(value, str)}

@@ -45,6 +45,19 @@ def build(key: str) -> Path:
     return ARTIFACTS / "builds" / key
 
 
+def sensitivity(key: str) -> Path:
+    return ARTIFACTS / "sensitivities" / f"{key}.json"
+
+
+def variants(key: str) -> Path:
+    return ARTIFACTS / "variants" / f"{key}.json"
+
+
+def fit(key: str) -> Path:
+    """The table of formats that was found for a build."""
+    return ARTIFACTS / "fits" / f"{key}.json"
+
+
 def evaluation(key: str) -> Path:
     return ARTIFACTS / "evaluations" / f"{key}.json"
 

@@ -23,6 +23,7 @@ class Family(StrEnum):
     INT4 = "int4"
     INT3 = "int3"
     INT2 = "int2"
+    FIT = "fit"  # found: a format for each matrix, within bounds
 
 
 class Status(StrEnum):
@@ -44,6 +45,7 @@ BITS = {  # per weight, scales included
     "int4": 4.7,
     "int3": 3.9,
     "int2": 3.0,
+    "fit": 4.7,  # what a search ends near, where a device holds no more
 }
 
 

@@ -130,6 +130,20 @@ class Backend(ABC):
     def run_instruction(self, package: Path, name: str, prompt: str) -> str:
         """Markdown that works when pasted: how to ask the `package`, a folder called `name`, the `prompt`."""
 
+    def fitted(
+        self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Rows [rows, inputs] of a matrix as the runtime reads them in the format `name`, quantized as a build would.
+
+        moments: of their inputs [inputs, inputs]; None for a table that is looked up. For the backends whose formats a
+        search can choose (`table: fit`).
+        """
+        raise ConfigError(f"{self.name} has no formats to choose from")
+
+    def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:
+        """Bits that a matrix takes in a format, with what belongs to it; None where it does not hold such a matrix."""
+        raise ConfigError(f"{self.name} has no formats to choose from")
+
     def why_no_default_mode(self) -> str:
         """Why the default mode cannot be measured on this machine, or nothing."""
         return ""

@@ -20,7 +20,10 @@ _MODEL = tuple(
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
 )
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
-_BACKEND = ("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL)
+_BACKEND = (
+    *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL),
+    *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),
+)
 _FETCH = (
     *(f"pipeline/model/{name}.py" for name in ("dimensions", "hub", "licence_files", "side_files", "tensors")),
     *_MODEL,
@@ -46,6 +49,11 @@ _PACKAGE = (
 
 def _nothing(key: str, entry: Any) -> tuple[Path, ...]:
     return ()
+
+
+def _table(key: str, entry: entries.Quantize) -> tuple[Path, ...]:
+    """The search whose table a build is made by."""
+    return (layout.fit(key),) if entry.recipe.settings.get("table") == "fit" else ()
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,40 @@ _ALL = (
         ("pipeline/matrix/sizes.py", *_BACKEND),
     ),
     Stage(
+        "sensitivity",
+        "sensitivities",
+        entries.Sensitivity,
+        lambda key: (layout.sensitivity(key),),
+        (
+            "pipeline/search/sensitivity.py",
+            "pipeline/calibration",
+            "pipeline/model/layer_by_layer.py",
+            RECORDS,
+            *_MODEL,
+        ),
+    ),
+    Stage(
+        "variants",
+        "variants",
+        entries.Variants,
+        lambda key: (layout.variants(key),),
+        ("pipeline/search/variants.py", RECORDS, *_BACKEND),
+    ),
+    Stage(
+        "fit",
+        "fits",
+        entries.Fit,
+        lambda key: (layout.fit(key),),
+        ("pipeline/search", "pipeline/metrics", RECORDS, *_BACKEND),
+        after=lambda key, entry: (layout.variants(entry.variants), layout.export(entry.export)),
+    ),
+    Stage(
         "quantize",
         "builds",
         entries.Quantize,
         lambda key: (layout.build(key),),
         _BACKEND,
-        after=lambda key, entry: (layout.export(entry.export),),
+        after=lambda key, entry: (layout.export(entry.export), *_table(key, entry)),
     ),
     Stage(
         "evaluate",
@@ -134,4 +170,6 @@ def way_of(cell: str, plan: entries.Plan) -> list[tuple[Stage, str]]:
     """The stages a cell goes through, in order, each with its key; it shares all but the last two with other cells."""
     build = plan.cells[cell].build
     keys = {"models": plan.builds[build].model, "exports": plan.builds[build].export, "builds": build, "cells": cell}
-    return [(stage, keys[stage.group]) for stage in _ALL]
+    if build in plan.fits:
+        keys |= {"sensitivities": keys["models"], "variants": plan.fits[build].variants, "fits": build}
+    return [(stage, keys[stage.group]) for stage in _ALL if stage.group in keys]

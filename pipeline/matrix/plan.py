@@ -34,10 +34,11 @@ from pipeline.errors import ConfigError
 from pipeline.matrix.checks import AXES, checked, data_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
+from pipeline.matrix.searches import add_search, bounds_of, is_found, label
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.types import Recipe
 
-SETTINGS = (*AXES, "suite", "seed", "evaluate", "benchmark", "track")
+SETTINGS = (*AXES, "suite", "seed", "evaluate", "search", "benchmark", "track")
 
 
 def make_plan(config: Mapping[str, Any]) -> Plan:
@@ -99,6 +100,10 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
         )
     export = "_".join((c.model, c.backend, form))
     own = [*([recipe.name] if recipe.name != c.recipe_name else []), *([form] if form != recipe.form else [])]
+    bounds: dict[str, float] = {}
+    if is_found(recipe):
+        bounds = bounds_of(c, config["precision"][c.precision]["bounds"])
+        own += [] if config["precision"][c.precision]["bounds"] else [label(bounds)]
     build = "-".join(("_".join((c.model, c.precision, c.backend)), *own))
     if c.model not in plan.models:
         plan.models[c.model] = _model(c.model, config)
@@ -106,7 +111,9 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
     if export not in plan.exports:
         plan.exports[export] = _export(c, form, weights)
     if build not in plan.builds:
-        plan.builds[build] = _build(c, replace(recipe, form=form), export, weights, config)
+        plan.builds[build] = _build(c, replace(recipe, form=form), build, export, weights, config)
+        if bounds:
+            add_search(plan, c, plan.builds[build].quantize.recipe, build, export, bounds, config)
     plan.cells[cell] = _cell(c, build, plan.builds[build], config)
 
 
@@ -147,7 +154,9 @@ def _export(c: Combination, form: str, weights: str) -> ExportEntry:
     return ExportEntry(c.model, c.backend, weights, convert)
 
 
-def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Mapping[str, Any]) -> BuildEntry:
+def _build(
+    c: Combination, recipe: Recipe, build: str, export: str, weights: str, config: Mapping[str, Any]
+) -> BuildEntry:
     evaluate, methods = config["evaluate"], c.backend_conf["methods"]
     if draws(recipe, methods):
         recipe = replace(recipe, settings={**recipe.settings, "seed": config["seed"]})
@@ -159,6 +168,9 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
         calibration = recipe.settings["imatrix"]
         if not Path(calibration).is_file():
             raise ConfigError(f"there is no file {calibration}", where=f"recipe {recipe.name} of {c.backend}, imatrix")
+    table = recipe.settings.get("table")
+    if table and not is_found(recipe) and not Path(table).is_file():
+        raise ConfigError(f"there is no file {table}", where=f"recipe {recipe.name} of {c.backend}, table")
     slow = c.backend_conf["slow"]  # such a backend is evaluated on a share
     return BuildEntry(
         model=c.model,
@@ -166,6 +178,7 @@ def _build(c: Combination, recipe: Recipe, export: str, weights: str, config: Ma
         export=export,
         weights=weights,
         calibration=calibration,
+        table=layout.fit(build).as_posix() if is_found(recipe) else table or layout.model(c.model).as_posix(),
         quantize=Quantize(c.model, c.backend, export, weights, recipe, text),
         evaluate=Evaluate(
             model=c.model,

@@ -39,6 +39,10 @@ WORDS: dict[str, type | tuple[type, ...]] = {
     "type": str,
     "imatrix": str,
     "allow_fallback": bool,
+    "table": str,
+    "formats": list,
+    "embedding_formats": list,
+    "lm_head_formats": list,
 }
 PER_CHANNEL = -1  # as a group size
 POSITIVE = ("group_size", "calibration_windows")

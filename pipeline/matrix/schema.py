@@ -30,10 +30,14 @@ class ModelConf:
 
 @dataclass
 class PrecisionConf:
-    """A family (fp32, fp16, int8, int4) and the recipe a backend shall use for it."""
+    """A family (fp32, fp16, int8, int4 …) and the recipe a backend shall use for it.
+
+    `bounds` are for the family `fit`: gates' names and values to search within, in place of the target's.
+    """
 
     family: str = MISSING
     recipe: str = "default"
+    bounds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -133,6 +137,17 @@ class EvaluateConf:
 
 
 @dataclass
+class SearchConf:
+    """How formats are found where a recipe says `table: fit`."""
+
+    sensitivity: str = "rounding"  # noise, fisher
+    sensitivity_windows: int = 2  # of the calibration text
+    calibration_windows: int = 16
+    windows: int = 0  # of the reference, on which trials are measured; 0: all
+    builds: int = 3  # at most, for one build
+
+
+@dataclass
 class BenchmarkConf:
     """Speed: one package at a time, in a fresh process."""
 
@@ -161,6 +176,7 @@ class Config:
     backend: dict[str, BackendConf] = field(default_factory=dict)
     target: dict[str, TargetConf] = field(default_factory=dict)
     evaluate: EvaluateConf = field(default_factory=EvaluateConf)
+    search: SearchConf = field(default_factory=SearchConf)
     benchmark: BenchmarkConf = field(default_factory=BenchmarkConf)
     track: TrackConf = field(default_factory=TrackConf)
     conf_digest: Any = "${conf_digest:}"

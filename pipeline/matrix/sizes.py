@@ -31,6 +31,7 @@ def build_size(parameters: int, family: str, embedding: int) -> int:
     """Bytes of a build, on the upper side. `embedding` is how many of the parameters may stay in fp32."""
     if family in BYTES:
         return int(SLACK * parameters * BYTES[family])
+    family = "int8" if family == "fit" else family  # as many bits as a search can choose
     return int(MARGIN * (parameters * BITS[family] / 8 + embedding * BYTES["fp32"]))
 
 

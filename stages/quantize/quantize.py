@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import layout
 from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Quantize
-from pipeline.errors import QualityError
-from pipeline.files import size_of
+from pipeline.errors import ArtifactError, QualityError
+from pipeline.files import read_json, size_of
 from pipeline.harness.disk import require_result
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
@@ -25,7 +26,7 @@ CALIBRATION_WINDOWS = 16
 
 def quantize(key: str, entry: Quantize, out: Path) -> Build:
     """Write the build into `out`. Raises QualityError when a recipe quantized nothing."""
-    recipe, export, backend = entry.recipe, layout.export(entry.export), load_backend(entry.backend)
+    recipe, export, backend = _told(key, entry.recipe), layout.export(entry.export), load_backend(entry.backend)
     exported = read_ok(Export, export)
     tensors = read_headers(Path(entry.weights))
     count = parameters(tensors) - (elements(tensors, HEAD) if HEAD in tensors and not has_own_head(tensors) else 0)
@@ -40,6 +41,22 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
     if recipe.method != "none" and stats.operators == 0:
         raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
     return Build(Status.OK, "", stats)
+
+
+def _told(key: str, recipe: Recipe) -> Recipe:
+    """The recipe with its table of formats: the one that was found for this build, or that of a file.
+
+    Raises ArtifactError for a file that holds none.
+    """
+    named = recipe.settings.get("table")
+    if not named:
+        return recipe
+    path = layout.fit(key) if named == "fit" else Path(named)
+    found = read_json(path)
+    table = found.get("table", found) if isinstance(found, dict) else None
+    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+        raise ArtifactError("no table of formats: {matrix: format}", where=path.as_posix())
+    return replace(recipe, settings={**recipe.settings, "table": table})
 
 
 def _estimate(checkpoint: Checkpoint, recipe: Recipe) -> int:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order
 from pipeline.types import Checkpoint, QuantizationStats
 
@@ -68,6 +71,18 @@ class OnnxRuntimeBackend(Backend):
         self.copy(build, out)
         if target.get("provider_options"):
             set_providers(out, target["provider_options"])
+
+    def fitted(
+        self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        from pipeline.backends.onnxruntime.calibrated import quantized
+
+        return np.ascontiguousarray(quantized(np.ascontiguousarray(rows.T), moments, name).values().T)
+
+    def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:
+        from pipeline.backends.onnxruntime.formats import stored_bits
+
+        return stored_bits(name, inputs, outputs, 32 if form["precision"] == "fp32" else 16)
 
     def run_instruction(self, package: Path, name: str, prompt: str) -> str:
         from pipeline.backends.onnxruntime.files import is_fixed

@@ -15,8 +15,8 @@ from pipeline.errors import ConfigError
 
 @dataclass(frozen=True)
 class Packed:
-    """A matrix [inputs, outputs]: blocks uint8 [outputs, blocks, bytes], scales [outputs, blocks] and, where the format is
-    asymmetric, zeros uint8 [outputs, bytes]."""
+    """A matrix [inputs, outputs]: blocks uint8 [outputs, blocks, bytes], scales [outputs, blocks] and zeros uint8
+    [outputs, bytes] where the format is asymmetric."""
 
     grid: Grid
     inputs: int

@@ -1,0 +1,179 @@
+"""Choose, build, measure, correct, choose again: what is shipped was measured, and predictions only lead there.
+
+A prediction Σ α t² is right in its order, and off by a factor that a backend's trials tell: KL = scale · prediction ^
+exponent (1 and 1 at first, the scale from one trial, both from two). Errors add up where they are small; the exponent
+is what they do besides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import QualityError
+from pipeline.records import Point, Trial
+from pipeline.search.choice import Solution, Variants, best, frontier, smallest
+
+AIM = 0.97  # of a bound, so that a small miss is none
+NEAR = 0.85  # of the bound: what lies between it and the bound is not worth another build
+EXPONENTS = (0.7, 1.7)
+APART = math.log(2)  # what two predictions must differ by to tell an exponent
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trial's build, measured in the backend's own runtime: bytes, KL in nats, shares."""
+
+    build_bytes: int
+    kl_nats_mean: float
+    top1_agreement: float
+    perplexity_increase: float
+
+
+@dataclass
+class Calibration:
+    """KL = scale · prediction ^ exponent, as the trials so far have it."""
+
+    scale: float = 1.0
+    exponent: float = 1.0
+    seen: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, predicted: float, measured: float) -> None:
+        """One more trial; the last one is met exactly."""
+        if predicted <= 0 or measured <= 0:
+            return
+        self.seen.append((predicted, measured))
+        (x, y), others = self.seen[-1], self.seen[:-1]
+        if others:
+            a, b = max(others, key=lambda pair: abs(math.log(pair[0] / x)))
+            if abs(math.log(a / x)) > APART:
+                slope = math.log(b / y) / math.log(a / x)
+                self.exponent = min(max(slope, EXPONENTS[0]), EXPONENTS[1])
+        self.scale = y / x**self.exponent
+
+    def kl(self, predicted: float) -> float:
+        """The KL to expect of a prediction."""
+        return float(self.scale * max(predicted, 0.0) ** self.exponent)
+
+    def prediction(self, kl: float) -> float:
+        """The prediction whose KL is to be expected: the inverse."""
+        return float((kl / self.scale) ** (1 / self.exponent))
+
+
+def search(
+    variants: Variants,
+    sensitivity: Mapping[str, float],
+    bounds: Mapping[str, float],
+    measure: Callable[[Mapping[str, str]], Measured],
+    builds: int,
+) -> dict[str, Any]:
+    """The fields of a `records.Fit`: the table of formats and how it was found, in at most `builds` trials.
+
+    bounds: max_kl_nats, min_top1_agreement, max_perplexity_increase, max_package_mb, as far as they are there. With a
+    bound on quality the smallest build is looked for, otherwise the best one within the size. Raises QualityError where
+    nothing measured is within the bounds, with the best that can be had.
+    """
+    fitted, tried = Calibration(), dict[int, tuple[Solution, Measured]]()
+    by_quality = any(name != "max_package_mb" for name in bounds)
+    allowed, room = float(bounds.get("max_kl_nats", math.inf if not by_quality else 1.0)), bounds.get("max_package_mb")
+    for number in range(builds):
+        solution = _next(variants, sensitivity, fitted, allowed, room if not by_quality else None, tried)
+        if solution is None or any(solution.table == old.table for old, _ in tried.values()):
+            break
+        found = measure(solution.table)
+        tried[number] = (solution, found)
+        fitted.add(solution.predicted, found.kl_nats_mean)
+        if by_quality:
+            allowed = min(allowed, _allowed(found, bounds))
+            if _meets(found, bounds) and found.kl_nats_mean >= NEAR * allowed:
+                break
+        elif _meets(found, bounds):
+            break
+    chosen = _chosen(tried, bounds, by_quality)
+    if chosen is None:
+        raise QualityError(_nothing(tried, bounds), hint="loosen the bounds, or give the recipe wider formats")
+    points = tuple(Point(s.bits, fitted.kl(s.predicted)) for s in frontier(variants, sensitivity))
+    return {
+        "table": dict(tried[chosen][0].table),
+        "bounds": dict(bounds),
+        "trials": tuple(_trial(solution, found) for solution, found in tried.values()),
+        "chosen": chosen,
+        "scale": fitted.scale,
+        "exponent": fitted.exponent,
+        "frontier": points,
+    }
+
+
+def _next(
+    variants: Variants,
+    sensitivity: Mapping[str, float],
+    fitted: Calibration,
+    allowed: float,
+    room: float | None,
+    tried: Mapping[int, tuple[Solution, Measured]],
+) -> Solution | None:
+    """What to build next: the smallest that is expected within `allowed` nats, or the best within `room` megabytes."""
+    if room is not None:
+        beside = max((found.build_bytes - solution.bits // 8 for solution, found in tried.values()), default=0)
+        return best(variants, sensitivity, int(8 * (room * MB - beside)))
+    widest = sum(max(v.bits for v in formats.values()) for formats in variants.values())
+    return smallest(variants, sensitivity, fitted.prediction(AIM * allowed)) or best(variants, sensitivity, widest)
+
+
+def _allowed(found: Measured, bounds: Mapping[str, float]) -> float:
+    """The KL at which a build should meet its other bounds too, from what one has: disagreement goes with its root."""
+    allowed = math.inf
+    if (least := bounds.get("min_top1_agreement")) is not None and found.top1_agreement < least:
+        allowed = found.kl_nats_mean * ((1 - least) / (1 - found.top1_agreement)) ** 2
+    most = bounds.get("max_perplexity_increase")
+    if most is not None and found.perplexity_increase > most:
+        allowed = min(allowed, found.kl_nats_mean * most / found.perplexity_increase)
+    return allowed
+
+
+def _meets(found: Measured, bounds: Mapping[str, float]) -> bool:
+    return (
+        found.kl_nats_mean <= bounds.get("max_kl_nats", math.inf)
+        and found.top1_agreement >= bounds.get("min_top1_agreement", 0.0)
+        and found.perplexity_increase <= bounds.get("max_perplexity_increase", math.inf)
+        and found.build_bytes <= MB * bounds.get("max_package_mb", math.inf)
+    )
+
+
+def _chosen(
+    tried: Mapping[int, tuple[Solution, Measured]], bounds: Mapping[str, float], by_quality: bool
+) -> int | None:
+    """Of the trials within the bounds the smallest, or where only size is bounded the best."""
+    within = [number for number, (_, found) in tried.items() if _meets(found, bounds)]
+    if by_quality:
+        return min(within, key=lambda number: tried[number][1].build_bytes, default=None)
+    return min(within, key=lambda number: tried[number][1].kl_nats_mean, default=None)
+
+
+def _nothing(tried: Mapping[int, tuple[Solution, Measured]], bounds: Mapping[str, float]) -> str:
+    """What cannot be had, and the best that can."""
+    asked = ", ".join(f"{name} {value:g}" for name, value in bounds.items())
+    if not tried:
+        return f"nothing is within {asked}: the smallest formats take more"
+    found = min((found for _, found in tried.values()), key=lambda found: found.kl_nats_mean)
+    had = (
+        f"KL {found.kl_nats_mean:.2g} nats, top-1 {found.top1_agreement:.1%}, perplexity "
+        f"{found.perplexity_increase:+.1%} at {found.build_bytes / MB:,.1f} MB"
+    )
+    return f"nothing is within {asked}; the best of {len(tried)} builds has {had}"
+
+
+def _trial(solution: Solution, found: Measured) -> Trial:
+    return Trial(
+        formats=dict(sorted(Counter(solution.table.values()).items())),
+        weight_bits=solution.bits,
+        build_bytes=found.build_bytes,
+        predicted=solution.predicted,
+        kl_nats_mean=found.kl_nats_mean,
+        top1_agreement=found.top1_agreement,
+        perplexity_increase=found.perplexity_increase,
+    )

@@ -1,0 +1,63 @@
+"""fit: the formats of a build, matrix by matrix: chosen by prediction, built, measured, chosen again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from pipeline import layout
+from pipeline.backends.base import Calibration, Order
+from pipeline.backends.registry import load_backend
+from pipeline.entries import Fit
+from pipeline.files import size_of
+from pipeline.harness.outcome import read_ok
+from pipeline.metrics.divergence import totals
+from pipeline.metrics.scoring import read_reference, score_windows
+from pipeline.model.checkpoint import open_checkpoint
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.records import Export, Sensitivity, Variants
+from pipeline.records import Fit as Found
+from pipeline.search.loop import Measured, search
+from pipeline.types import Status
+
+CALIBRATION_WINDOWS = 16
+
+
+def fit(key: str, entry: Fit) -> Found:
+    """The table of formats within the entry's bounds. Raises QualityError where nothing is, with the best there is."""
+    folder, source = layout.model(entry.model), layout.reference(entry.model)
+    backend, exported = load_backend(entry.backend), read_ok(Export, layout.export(entry.export))
+    checkpoint, window = open_checkpoint(entry.model, entry.weights), entry.calibration.window
+    count = entry.recipe.settings.get("calibration_windows", CALIBRATION_WINDOWS)
+    text = windows(load_tokenizer(folder), Path(entry.calibration.text), window, window * count)
+    ids = np.load(source / layout.IDS)[: entry.windows or None]
+    reference = read_reference(source / layout.HIDDEN, Path(entry.weights))
+    nll = float(np.load(source / layout.NLL)[: len(ids)].mean())
+
+    def measure(table: Mapping[str, str]) -> Measured:
+        recipe = replace(entry.recipe, settings={**entry.recipe.settings, "table": dict(table)})
+        with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="trial-") as out:
+            order = Order(recipe, Calibration(text), Path(out), lambda *_: None, 0, checkpoint)
+            if exported.deferred:
+                backend.stream(checkpoint, exported.form, order)
+            else:
+                backend.quantize(layout.export(entry.export), order)
+            with backend.open(Path(out)) as session:
+                found = totals(score_windows(ids, reference, session.logits, backend.batch, lambda _: None))
+            del session
+            increase = found.perplexity / float(np.exp(nll)) - 1
+            return Measured(size_of(Path(out)), found.kl_nats_mean, found.top1_agreement, increase)
+
+    found = search(
+        read_ok(Variants, layout.variants(entry.variants)).matrices,
+        read_ok(Sensitivity, layout.sensitivity(entry.model)).matrices,
+        entry.bounds,
+        measure,
+        entry.builds,
+    )
+    return Found(Status.OK, "", tokens=int(ids.size - len(ids)), **found)

@@ -1,0 +1,44 @@
+"""sensitivity: what an error in each matrix of a model costs, once per model and shared by all backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import layout
+from pipeline.entries import Sensitivity
+from pipeline.errors import ConfigError, suggest
+from pipeline.harness.run import progress
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.records import Sensitivity as Found
+from pipeline.search.run import Progress
+from pipeline.search.sensitivity import fisher, insertion, noisy, rounded
+from pipeline.types import Status
+
+Way = Callable[[Path, Path, NDArray[np.int64], Path, int, Progress], dict[str, float]]
+
+WAYS: dict[str, Way] = {
+    "rounding": partial(insertion, error=rounded),
+    "noise": partial(insertion, error=noisy),
+    "fisher": fisher,
+}
+
+
+def sensitivity(key: str, entry: Sensitivity) -> Found:
+    """Nats for a relative squared error of every matrix's outputs. Raises ConfigError for an unknown way."""
+    if entry.way not in WAYS:
+        raise ConfigError(f"unknown way '{entry.way}'", where="search.sensitivity", hint=suggest(entry.way, WAYS))
+    folder, window = layout.model(key), entry.text.window
+    ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
+    layout.ARTIFACTS.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="sensitivity-") as scratch:
+        found = WAYS[entry.way](
+            folder, Path(entry.weights), ids, Path(scratch), entry.seed, progress(f"sensitivity@{key}")
+        )
+    return Found(Status.OK, "", found, int(ids.size), entry.way)

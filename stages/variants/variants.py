@@ -1,0 +1,35 @@
+"""variants: what each format of each matrix takes and loses on a backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline import layout
+from pipeline.backends.registry import load_backend
+from pipeline.entries import Variants
+from pipeline.harness.run import progress
+from pipeline.model.texts import windows
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.records import Variants as Found
+from pipeline.search.variants import variants as measured
+from pipeline.types import Status
+
+
+def variants(key: str, entry: Variants) -> Found:
+    """Bits and relative errors of every matrix in every format."""
+    folder, window = layout.model(entry.model), entry.text.window
+    ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
+    layout.ARTIFACTS.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="variants-") as scratch:
+        found = measured(
+            load_backend(entry.backend),
+            entry.form,
+            entry.formats,
+            folder,
+            Path(entry.weights),
+            ids,
+            Path(scratch),
+            progress(f"variants@{key}"),
+        )
+    return Found(Status.OK, "", found)
