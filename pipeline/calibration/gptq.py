@@ -60,7 +60,7 @@ def quantize(weights: NDArray[np.float32], hessian: NDArray[np.float32], grid: G
     scales, zeros = _ranges(weights, diagonal, grid)
     inputs = len(weights)
     order = np.argsort(-diagonal, kind="stable")
-    factor = _inverse_factor(hessian[np.ix_(order, order)])
+    factor = inverse_factor(hessian[np.ix_(order, order)])
     rest = np.ascontiguousarray(weights[order])
     integers = np.empty(weights.shape, np.uint8)
     groups = order // grid.group
@@ -98,7 +98,7 @@ def _rounded(
     return np.asarray(np.clip(np.rint(weights / scale) + zero, 0, grid.top), np.float32)
 
 
-def _inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:
+def inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:
     """The upper Cholesky factor of the damped Hessian's inverse; an input that is always zero counts as independent."""
     damped = hessian.astype(np.float64)
     diagonal = np.diag(damped).copy()

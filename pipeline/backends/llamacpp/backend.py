@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
 from pipeline.files import copy_file
 from pipeline.types import Checkpoint, Recipe
@@ -18,13 +21,25 @@ class LlamaCppBackend(Backend):
     unread = ("Modelfile",)  # Ollama's
 
     def methods(self) -> Mapping[str, Method]:
-        from pipeline.backends.llamacpp import quantize, stream
+        from pipeline.backends.llamacpp import mixed, quantize, stream
 
-        return {"gguf": Method(quantize.quantize, stream.stream)}
+        return {"gguf": Method(quantize.quantize, stream.stream), "mixed": Method(mixed.quantize, mixed.stream)}
 
     def streams(self, form: Form, recipe: Recipe) -> bool:
         """llama.cpp's script writes a whole file; an importance matrix is collected by running one."""
         return not form.get("root") and recipe.settings.get("imatrix") != "calibration"
+
+    def fitted(
+        self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        from pipeline.backends.llamacpp.mixed import fitted
+
+        return fitted(name, rows, moments)
+
+    def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:
+        from pipeline.backends.llamacpp.mixed import stored_bits
+
+        return stored_bits(name, inputs, outputs)
 
     def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
         from pipeline.backends.llamacpp.convert import convert

@@ -45,7 +45,7 @@ def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
         raise ToolError("llama.cpp's dry run does not list the tensors of the file", where=str(out))
     tensors = [Planned(name, planned[name].source, types[name] or planned[name].kind) for name in types]
     writer = describe(checkpoint, kind, out / MODEL)
-    _as_quantized(writer, number)
+    as_quantized(writer, number)
     write_header(writer, tensors)
     for done, tensor in enumerate(tensors, 1):
         same = tensor.kind == planned[tensor.name].kind
@@ -63,7 +63,7 @@ def _decided(hollow: Path, number: int, importance: Importance | None) -> dict[s
     return {name: kind.upper() for name, kind in found}
 
 
-def _as_quantized(writer: Any, number: int) -> None:
+def as_quantized(writer: Any, number: int) -> None:
     """The two keys that llama.cpp's quantizer sets, where it puts them: at the end."""
     import gguf
 
