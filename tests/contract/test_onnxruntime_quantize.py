@@ -12,6 +12,7 @@ import pytest
 from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
 from pipeline.backends.onnxruntime.contents import contents
+from pipeline.backends.onnxruntime.files import DATA, MODEL
 from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
@@ -114,7 +115,7 @@ def test_bits_per_weight_follow_from_the_storage(export: Path, tmp_path: Path) -
     assert plain_export.stored_bits == 32 * plain_export.weights
 
 
-def test_tied_embeddings_are_quantized_once_more_for_the_lm_head(tmp_path: Path) -> None:
+def test_a_tied_table_is_stored_once_for_both_of_its_uses(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "tied", tie_word_embeddings=True)
     config = tiny_config(tie_word_embeddings=True)
     (tmp_path / "export").mkdir()
@@ -122,7 +123,9 @@ def test_tied_embeddings_are_quantized_once_more_for_the_lm_head(tmp_path: Path)
     form = {"precision": "fp32", "provider": "cpu"}
     backend.convert(Checkpoint("tied", folder, folder, config), form, tmp_path / "export")
     stats = build(tmp_path / "export", tmp_path / "int8", weight_only("int8", bits=8))
-    assert stats.operators == 6
+    assert stats.operators == 7 and stats.kept == {"embedding": 8, "lm_head": 8}
+    count = sum(tensor.size for tensor in initializers(tmp_path / "export" / MODEL).values() if tensor.size > 2048)
+    assert (tmp_path / "int8" / DATA).stat().st_size < 1.2 * count  # a byte for a weight, and the scales
     ids = np.arange(3, 35)[None]
     hidden, matrix = reference_of(folder, ids)
     with backend.open(tmp_path / "int8") as session:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
 from pipeline.types import Checkpoint
 
@@ -18,9 +21,24 @@ class MlxBackend(Backend):
     batch = 4
 
     def methods(self) -> Mapping[str, Method]:
-        from pipeline.backends.mlx.quantize import quantize, stream
+        from pipeline.backends.mlx import mixed, quantize
 
-        return {"mlx": Method(quantize, stream)}
+        return {
+            "mlx": Method(quantize.quantize, quantize.stream),
+            "mixed": Method(mixed.quantize, mixed.stream),
+        }
+
+    def fitted(
+        self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        from pipeline.backends.mlx.mixed import fitted
+
+        return fitted(form, name, rows, moments)
+
+    def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:
+        from pipeline.backends.mlx.mixed import stored_bits
+
+        return stored_bits(name, inputs, outputs)
 
     def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
         from pipeline.backends.mlx.convert import convert

@@ -39,6 +39,8 @@ def contents(folder: Path) -> Contents:
     kept = {
         place: _bits(graph, words) for place, words in (("embedding", ("embed_tokens",)), ("lm_head", ("lm_head",)))
     }
+    if kept["embedding"] is None:  # tied: one table
+        kept["embedding"] = kept["lm_head"]
     return Contents(len(operators), stored, weights, kept)
 
 
@@ -119,6 +121,8 @@ def _bits(graph: ir.Graph, words: tuple[str, ...]) -> float | None:
     for name, value in graph.initializers.items():
         tensor = value.const_value
         if tensor is None or not any(word in name for word in words) or _role(value) == "beside":
+            continue
+        if _is_constant(name, tensor):
             continue
         count = _count(value, tensor, "packed")
         if found is None or count > found[0]:

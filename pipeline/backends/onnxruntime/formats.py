@@ -14,7 +14,7 @@ from pipeline.calibration.gptq import Grid
 from pipeline.errors import ConfigError
 
 FLOAT = "float"  # stays as the export has it
-NAME = re.compile(r"int(?P<bits>[48])-(?P<group>16|32|64|128|256)(?P<asymmetric>-asym)?")
+NAME = re.compile(r"int(?P<bits>[48])-(?P<group>\d+)(?P<asymmetric>-asym)?")
 
 
 def grid(name: str) -> Grid | None:
@@ -24,7 +24,10 @@ def grid(name: str) -> Grid | None:
     found = NAME.fullmatch(name)
     if not found:
         raise ConfigError(f"unknown format '{name}'", hint="int4-32, int4-32-asym, int8-128 … (16 to 256), or float")
-    return Grid(int(found["bits"]), int(found["group"]), not found["asymmetric"])
+    group = int(found["group"])
+    if group < 16 or group & (group - 1):
+        raise ConfigError(f"group size {group} is no power of two from 16 up", hint="ONNX Runtime takes 16 to 256")
+    return Grid(int(found["bits"]), group, not found["asymmetric"])
 
 
 def name_of(settings: Mapping[str, Any], bits: int) -> str:
