@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pipeline.types import JSON
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean"}
+SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 
 
 def document(title: str, body: JSON, defs: Mapping[str, Any]) -> JSON:

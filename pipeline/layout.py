@@ -53,6 +53,9 @@ def variants(key: str) -> Path:
     return ARTIFACTS / "variants" / f"{key}.json"
 
 
+FORMATS = "formats.json"  # in a build's folder: the format of each matrix, where a table says it
+
+
 def fit(key: str) -> Path:
     """The table of formats that was found for a build."""
     return ARTIFACTS / "fits" / f"{key}.json"

@@ -28,9 +28,10 @@ class Export(Outcome):
 
 @dataclass(frozen=True)
 class Build(Outcome):
-    """A quantized folder, with what was counted in it."""
+    """A quantized folder, with what was counted in it, and the digest of its table of formats where it has one."""
 
     quantization: QuantizationStats
+    formats_sha256: str = ""
 
 
 @dataclass(frozen=True)

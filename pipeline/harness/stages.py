@@ -100,6 +100,7 @@ _ALL = (
         entries.Sensitivity,
         lambda key: (layout.sensitivity(key),),
         (
+            "pipeline/search/run.py",
             "pipeline/search/sensitivity.py",
             "pipeline/calibration",
             "pipeline/model/layer_by_layer.py",
@@ -127,7 +128,7 @@ _ALL = (
         "builds",
         entries.Quantize,
         lambda key: (layout.build(key),),
-        _BACKEND,
+        (MANIFEST, *_BACKEND),
         after=lambda key, entry: (layout.export(entry.export), *_table(key, entry)),
     ),
     Stage(

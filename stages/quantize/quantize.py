@@ -10,7 +10,7 @@ from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Quantize
 from pipeline.errors import ArtifactError, QualityError
-from pipeline.files import read_json, size_of
+from pipeline.files import read_json, size_of, write_json
 from pipeline.harness.disk import require_result
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
@@ -18,6 +18,7 @@ from pipeline.matrix.sizes import build_size
 from pipeline.model.checkpoint import EMBEDDING, HEAD, elements, has_own_head, open_checkpoint, parameters, read_headers
 from pipeline.model.texts import windows
 from pipeline.model.tokenizer import load_tokenizer
+from pipeline.packaging.manifest import sha256
 from pipeline.records import Build, Export
 from pipeline.types import Checkpoint, Recipe, Status
 
@@ -40,7 +41,16 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
         stats = backend.quantize(export, order)
     if recipe.method != "none" and stats.operators == 0:
         raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
-    return Build(Status.OK, "", stats)
+    return Build(Status.OK, "", stats, _kept(recipe, out))
+
+
+def _kept(recipe: Recipe, out: Path) -> str:
+    """The digest of the recipe's table of formats, which is written beside what was made by it."""
+    table = recipe.settings.get("table")
+    if not table:
+        return ""
+    write_json(out / layout.FORMATS, dict(sorted(table.items())))
+    return sha256(out / layout.FORMATS)
 
 
 def _told(key: str, recipe: Recipe) -> Recipe:

@@ -27,7 +27,7 @@ DECIDE = {  # and yet they decide a result, or its form
     "benchmark": {"pipeline.records"},
     "report": {"pipeline.matrix.gates", "pipeline.records"},
 }
-USES_BACKEND = {"convert", "quantize", "evaluate", "package", "benchmark"}
+USES_BACKEND = {"convert", "variants", "fit", "quantize", "evaluate", "package", "benchmark"}
 ALWAYS_RUN = {"guard", "track"}
 
 FILES = (ROOT / "dvc.yaml", *sorted((ROOT / "stages").glob("*/dvc.yaml")))
