@@ -74,15 +74,22 @@ class Model:
             raise ArtifactError(f"llama.cpp cannot make a context: {last_said()}", where=str(path))
 
     def decode(self, ids: Any) -> None:
-        """Run token ids [length] from an empty cache, with logits for every position."""
+        """Run token ids [length], or sequences of one length [sequences, length], each from an empty cache.
+
+        With logits for every position.
+        """
+        sequences = ids if getattr(ids, "ndim", 1) == 2 else [ids]
+        count = sum(map(len, sequences))
         functions = self._functions
         functions.llama_memory_clear(functions.llama_get_memory(self.context), True)
-        batch = functions.llama_batch_init(len(ids), 0, 1)
+        batch = functions.llama_batch_init(count, 0, 1)
         try:
-            batch.n_tokens = len(ids)
-            for i, token in enumerate(ids):
-                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = int(token), i, 1, 1
-                batch.seq_id[i][0] = 0
+            batch.n_tokens, i = count, 0
+            for number, sequence in enumerate(sequences):
+                for position, token in enumerate(sequence):
+                    batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = int(token), position, 1, 1
+                    batch.seq_id[i][0] = number
+                    i += 1
             code = functions.llama_decode(self.context, batch)
         finally:
             functions.llama_batch_free(batch)

@@ -14,6 +14,7 @@ from pipeline.harness.host import threads
 
 F32, F16 = 0, 1  # enum ggml_type
 OFF, AUTO = 0, -1  # enum llama_flash_attn_type
+SEQUENCES = 64  # that one call may hold: a short one alone costs more in waiting threads than in work
 
 
 class GgufSession:
@@ -29,16 +30,19 @@ class GgufSession:
         self._options = {"type_k": cache, "type_v": cache, "flash_attn_type": flash}
         self._model: Model | None = None
         self._length = 0
+        self._sequences = 1 if default_mode else SEQUENCES  # users run one
         self.settings = {"kv_cache": "f16" if default_mode else "f32", "flash_attention": "auto" if flash else "off"}
 
     def logits(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits float32 [batch, length, vocab] of ids int64 [batch, length], from an empty cache."""
-        rows = []
-        for row in ids:
-            model = self._open(len(row))
-            model.decode(row)
-            rows.append(model.logits(len(row)))
-        return np.stack(rows)
+        _, length = ids.shape
+        model, parts = self._open(length), []
+        most = min(self._sequences, self._length // length)  # at a time: all share one context
+        for first in range(0, len(ids), most):
+            some = ids[first : first + most]
+            model.decode(some)
+            parts.append(model.logits(some.size).reshape(*some.shape, -1))
+        return np.concatenate(parts)
 
     def close(self) -> None:
         if self._model:
@@ -51,5 +55,6 @@ class GgufSession:
             self.close()
             size: dict[str, Any] = dict.fromkeys(("n_ctx", "n_batch", "n_ubatch"), length)
             count = dict.fromkeys(("n_threads", "n_threads_batch"), threads())
-            self._model, self._length = Model(self._path, {**size, **count, **self._options}), length
+            shared = {"n_seq_max": min(self._sequences, length), "kv_unified": True}
+            self._model, self._length = Model(self._path, {**size, **count, **shared, **self._options}), length
         return self._model
