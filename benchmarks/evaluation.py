@@ -29,7 +29,10 @@ def shipped(root: Path, backend: str) -> dict[str, float]:
 
 
 def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, float]:
-    """Tokens per second of a build over some of the evaluation's windows: medians, the first turn left out."""
+    """Tokens per second of a build over some of the evaluation's windows: medians, the first turn left out.
+
+    `cpu_ratio`: CPU time over that of the runtime's forward passes alone, which other programs disturb less.
+    """
     from pipeline import layout
     from pipeline.backends.registry import load_backend
     from pipeline.metrics.scoring import read_reference, score_windows
@@ -47,14 +50,17 @@ def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, f
             "bare_loop": lambda: [loop(window) for window in ids],
         }
         seconds: dict[str, list[float]] = {name: [] for name in work}
+        cpu: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(TURNS.get(backend, 4)):
             for name, do in work.items():
-                begun = time.perf_counter()
+                begun, used = time.perf_counter(), time.process_time()
                 do()
+                cpu[name].append(time.process_time() - used)
                 seconds[name].append(time.perf_counter() - begun)
     speeds = {name: ids.size / median(found[1:]) for name, found in seconds.items()}
     return {
         **{f"{name}_tokens_per_s": round(speed) for name, speed in speeds.items()},
         "ratio": round(speeds["evaluate"] / speeds["bare_loop"], 3),
+        "cpu_ratio": round(median(cpu["evaluate"][1:]) / median(cpu["forward_passes"][1:]), 3),
         "tokens": int(ids.size),
     }
