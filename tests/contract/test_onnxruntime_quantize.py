@@ -12,7 +12,7 @@ import pytest
 from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
 from pipeline.backends.onnxruntime.contents import contents
-from pipeline.backends.onnxruntime.files import DATA, MODEL
+from pipeline.backends.onnxruntime.files import DATA
 from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
