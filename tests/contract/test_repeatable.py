@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from pipeline.backends.base import Calibration
 from pipeline.packaging.manifest import digests
+from types import SimpleNamespace
+from pipeline.matrix.fallbacks import resolved
 from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.backends.registry import load_backend
 from pipeline.harness.run import setup
@@ -32,12 +34,13 @@ conf = conf_of(name)
 backend = load_backend(name)
 checkpoint = Checkpoint("tiny", model, model, json.loads((model / "config.json").read_text("utf-8")))
 recipe = parse_recipe("default", Family("int4"), conf["recipes"]["int4"]["default"], "", conf["methods"])
+recipe = resolved(recipe, SimpleNamespace(**checkpoint.config), conf.get("rows", {}))
 data = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32)))
 export, build = out / "export", out / "build"
 for folder in (export, build):
     folder.mkdir(parents=True)
 backend.convert(checkpoint, conf["forms"][recipe.form], export)
-backend.quantize(export, order(recipe, build, data if needs_calibration(recipe, conf["methods"]) else None))
+backend.quantize(export, order(recipe, build, data if needs_calibration(recipe, conf["methods"]) else None, checkpoint))
 print(json.dumps({folder.name: digests(folder) for folder in (export, build)}))
 """
 

@@ -56,6 +56,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) ->
             OnnxRuntimeBackend().convert(checkpoint, CONF["forms"][form], made[form])
         return made[form]
 
+    export.checkpoint = checkpoint  # type: ignore[attr-defined]
     yield export
 
 
@@ -70,7 +71,7 @@ def build(exports: Any, out: Path, target: str, family: str) -> Path:
     package.mkdir()
     windows = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 64)))
     form = changed.get(recipe.form, recipe.form)
-    OnnxRuntimeBackend().quantize(exports(form), order(recipe, made, windows))
+    OnnxRuntimeBackend().quantize(exports(form), order(recipe, made, windows, exports.checkpoint))
     options = conf.get("package", {}).get("onnxruntime", {})
     OnnxRuntimeBackend().package(made, Checkpoint("tiny", made, made, {}), options, package)
     return package

@@ -10,12 +10,17 @@ from tests.support.project import SMOKE, Project
 
 
 def test_a_subfolder_gives_what_the_root_gives(project: Project) -> None:
-    expected = project.pipeline("plan", *SMOKE)
+    expected = project.pipeline("plan", *SMOKE, env={"COLUMNS": "200"})
     assert expected.returncode == 0, expected.stderr
     command = [sys.executable, "-m", "pipeline", "plan", *SMOKE]
     below = project.root / "conf" / "model"
     done = subprocess.run(
-        command, cwd=below, env={"PYTHONPATH": str(project.root)}, capture_output=True, text=True, timeout=60
+        command,
+        cwd=below,
+        env={"PYTHONPATH": str(project.root), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, expected.stdout), done.stderr
 

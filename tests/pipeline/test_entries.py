@@ -55,7 +55,10 @@ def test_an_entry_with_another_field_or_without_one_is_refused(copy: Project, st
     [
         ("target.cpu.device=cuda", {"package", "benchmark"}),
         ("target.cpu.run=carefully", {"package"}),
-        ("+backend.onnxruntime.recipes.int4.default.algorithm=rtn", {"quantize", "package"}),  # the same bytes, said
+        (
+            "+backend.onnxruntime.recipes.int4.default.calibration_windows=16",
+            {"quantize", "package"},
+        ),  # the same bytes, said
         ("backend.onnxruntime.card.library=other", {"package"}),
         ("seed=1", set()),
     ],

@@ -27,7 +27,7 @@ print("imported", *sorted(name for name in {heavy!r} if sys.modules.get(name)))
     [
         ("guard", "", set()),
         ("fetch", "local", set()),
-        ("quantize", BUILD, {"onnx_ir", "onnx", "onnxruntime"}),
+        ("quantize", BUILD, {"onnx_ir", "onnx", "onnxruntime", "torch", "transformers"}),  # it calibrates
         ("evaluate", BUILD, {"onnxruntime"}),
         ("package", CELL, set()),
         ("benchmark", CELL, set()),

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.backends.base import Calibration, Order
-from pipeline.types import Recipe
+from pipeline.types import Checkpoint, Recipe
 from tests.support.tiny import ROOT
 
 
@@ -24,6 +24,8 @@ def conf_of(name: str) -> dict[str, Any]:
     return conf
 
 
-def order(recipe: Recipe, out: Path, calibration: Calibration | None = None) -> Order:
+def order(
+    recipe: Recipe, out: Path, calibration: Calibration | None = None, checkpoint: Checkpoint | None = None
+) -> Order:
     """An order whose progress nobody watches."""
-    return Order(recipe, calibration, out, lambda *_: None)
+    return Order(recipe, calibration, out, lambda *_: None, 0, checkpoint)

@@ -48,7 +48,7 @@ def add_cell(plan: Plan, model: str, precision: str, backend: str, target: str, 
     plan.exports[export] = ExportEntry(model, backend, weights, convert)
     quantize = Quantize(model, backend, export, weights, recipe, None)
     evaluate = Evaluate(model, backend, weights, Family(family), 24, 0, 0)
-    plan.builds[build] = BuildEntry(model, backend, export, weights, weights, quantize, evaluate)
+    plan.builds[build] = BuildEntry(model, backend, export, weights, weights, weights, quantize, evaluate)
     package = Package(
         model=model,
         backend=backend,

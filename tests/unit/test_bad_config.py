@@ -41,7 +41,7 @@ CASES = {
         ["backend.openvino.recipes.int4.default.method=weight-only"],
         "openvino.recipes.int4.default.*unknown method 'weight-only'",
     ),
-    "calibration without data": (["evaluate.calibration=''"], "recipe 'default' of openvino needs calibration data"),
+    "calibration without data": (["evaluate.calibration=''"], "recipe 'default' of onnxruntime needs calibration data"),
     "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),
     "missing text": (["evaluate.text=gone.txt"], "evaluate.text of local: there is no file gone.txt"),

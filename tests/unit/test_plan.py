@@ -96,10 +96,10 @@ def test_types_for_rows_that_k_quants_do_not_hold_are_said_or_refused(project: P
 
 
 def test_only_data_aware_recipes_depend_on_the_calibration_text(project: Project) -> None:
-    made = plan(project, "precision=[int4,int8-static]")
+    made = plan(project, "precision=[int4-plain,int8-static]")
     texts = {key: build["calibration"] for key, build in made["builds"].items()}
     assert texts["local_int8-static_onnxruntime"] == "data/english/calibration.txt"
-    assert texts["local_int4_onnxruntime"] == "artifacts/models/local"
+    assert texts["local_int4-plain_onnxruntime"] == "artifacts/models/local"
 
 
 def test_a_hub_model_is_planned_without_network_or_files(project: Project) -> None:
