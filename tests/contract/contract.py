@@ -64,9 +64,7 @@ class Workshop:
         """As planning and a search have it: for this model's rows, and with a table of the widest formats."""
         where = f"{self.name}.{family}.{name}"
         made = parse_recipe(name, Family(family), self.conf["recipes"][family][name], where, self.conf["methods"])
-        sizes: Any = SimpleNamespace(
-            **{row: self.checkpoint.config[row] for row in ("hidden_size", "intermediate_size")}
-        )
+        sizes: Any = SimpleNamespace(**self.checkpoint.config)
         made = resolved(made, sizes, self.conf.get("rows", {}))
         if made.settings.get("table") != "fit":
             return made

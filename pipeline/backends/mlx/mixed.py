@@ -90,7 +90,7 @@ def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
                 continue
             name = EMBEDDING if tied and matrix.name == HEAD else matrix.name
             arrays = _packed(table[name], matrix.weights(), matrix.moments, str(config["dtype"]))
-            path = str(Path(packed) / f"{len(list(Path(packed).iterdir()))}.safetensors")
+            path = str(Path(packed) / f"{name}.safetensors")
             mx.save_safetensors(path, arrays)
             _modules(model)[name.removesuffix(".weight")].update(mx.load(path))
         save_folder(model, config, checkpoint.folder, order.out)
