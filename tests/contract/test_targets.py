@@ -49,14 +49,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def exports(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Iterator[Any]:
     root, made = tmp_path_factory.mktemp("exports"), {}
 
-    def export(form: str) -> Path:
+    def export(form: str) -> tuple[Path, Checkpoint]:
         if form not in made:
             made[form] = root / form
             made[form].mkdir()
             OnnxRuntimeBackend().convert(checkpoint, CONF["forms"][form], made[form])
-        return made[form]
+        return made[form], checkpoint
 
-    export.checkpoint = checkpoint  # type: ignore[attr-defined]
     yield export
 
 
@@ -71,7 +70,8 @@ def build(exports: Any, out: Path, target: str, family: str) -> Path:
     package.mkdir()
     windows = Calibration(np.random.default_rng(0).integers(3, 2000, (4, 64)))
     form = changed.get(recipe.form, recipe.form)
-    OnnxRuntimeBackend().quantize(exports(form), order(recipe, made, windows, exports.checkpoint))
+    export, checkpoint = exports(form)
+    OnnxRuntimeBackend().quantize(export, order(recipe, made, windows, checkpoint))
     options = conf.get("package", {}).get("onnxruntime", {})
     OnnxRuntimeBackend().package(made, Checkpoint("tiny", made, made, {}), options, package)
     return package
@@ -91,6 +91,16 @@ def test_a_gpu_gets_fp16_inputs_int4_weights_and_its_provider(exports: Any, tmp_
     assert [name for entry in options for name in entry] == [TARGETS[target]["backends"]["onnxruntime"]]
 
 
+def test_queries_keys_and_values_apart_are_what_they_are_together(exports: Any, tmp_path: Path) -> None:
+    """DirectML's graph has three matrices where CUDA's has one; both are quantized from the checkpoint's."""
+    ids, found = np.random.default_rng(1).integers(3, 2000, (1, 24)), []
+    for target in ("cuda", "directml"):
+        build(exports, tmp_path / target, target, "int4")
+        with OnnxRuntimeBackend().open(tmp_path / target / "build") as session:
+            found.append(session.logits(ids))
+    assert np.abs(found[0] - found[1]).max() < 0.02 * found[0].std()
+
+
 @pytest.mark.parametrize("target", ["cuda", "directml", "webgpu", "qnn-htp"])
 def test_a_package_for_another_device_generates_here_all_the_same(exports: Any, tmp_path: Path, target: str) -> None:
     package = build(exports, tmp_path, target, "int4")
@@ -104,7 +114,7 @@ def test_what_the_builder_writes_alike_is_one_build_and_what_differs_is_another(
     OnnxRuntimeBackend().convert(checkpoint, {"precision": "fp16", "provider": "webgpu"}, tmp_path)
     cuda, dml, webgpu = (
         {name: (folder / name).read_bytes() for name in ("model.onnx", "model.onnx.data")}
-        for folder in (exports("fp16"), exports("dml"), tmp_path)
+        for folder in (exports("fp16")[0], exports("dml")[0], tmp_path)
     )
     assert CONF["providers"]["webgpu"] == {"fp32": "fp16"} and webgpu == cuda
     assert dml["model.onnx"] != cuda["model.onnx"]
@@ -140,7 +150,7 @@ def test_a_snapdragon_gets_fixed_shapes_standard_operators_and_qdq(
 
 
 def test_both_graphs_of_a_static_model_continue_each_other(exports: Any) -> None:
-    decoder = FixedDecoder(exports("qnn"), 1)
+    decoder = FixedDecoder(exports("qnn")[0], 1)
     ids = np.random.default_rng(2).integers(3, 2000, 300)
     whole = decoder.logits(ids[None])[0]
     decoder.reset()
@@ -152,7 +162,7 @@ def test_both_graphs_of_a_static_model_continue_each_other(exports: Any) -> None
 
 
 def test_a_static_package_holds_its_whole_context(exports: Any) -> None:
-    decoder = FixedDecoder(exports("qnn"), 2)
+    decoder = FixedDecoder(exports("qnn")[0], 2)
     assert np.isfinite(decoder.logits(np.full((1, decoder.context - 60), 5))).all()
     assert len(decoder.append(np.full(60, 7))) == 60
 

@@ -15,9 +15,8 @@ from pipeline.backends.onnxruntime.packing import Packed, Stored
 from pipeline.backends.onnxruntime.packing import packed as pack
 from pipeline.backends.onnxruntime.sources import source_of
 from pipeline.calibration import gptq
-from pipeline.calibration.moments import Matrix, matrices
+from pipeline.calibration.moments import matrices
 from pipeline.errors import ArtifactError, ConfigError
-from pipeline.model.checkpoint import EMBEDDING, HEAD
 
 EXACT = 8  # bits from which rounding to nearest is as good
 
@@ -37,8 +36,9 @@ def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) 
     stored: dict[str, Stored] = {}
     for matrix in matrices(folder, weights, order.calibration.ids, order.out, order.progress):
         for name, source in sources.items():
-            if source and source[0] == matrix.name and name not in stored:
-                stored[name] = append(data, _packed(matrix, source[1], formats[name], wide), name)
+            if source and source.tensor == matrix.name and name not in stored:
+                rows = source.rows(len(whole := matrix.weights()), order.checkpoint.config)
+                stored[name] = append(data, _packed(whole[rows], matrix.moments, formats[name], wide), name)
     missing = sorted(set(formats) - set(stored))
     if missing:
         raise ArtifactError(f"the checkpoint has no tensor for {missing[0]}", where=str(weights))
@@ -57,14 +57,5 @@ def quantized(weights: NDArray[np.float32], moments: NDArray[np.float32] | None,
     return gptq.quantize(weights, moments, integers)
 
 
-def _packed(matrix: Matrix, half: int | None, kind: str, wide: Any) -> Packed:
-    rows = matrix.weights()
-    if half is not None:
-        count = len(rows) // 2
-        rows = rows[half * count : (half + 1) * count]
-    return pack(quantized(np.ascontiguousarray(rows.T), matrix.moments, kind), wide)
-
-
-def is_tied(formats: Mapping[str, str]) -> bool:
-    """Whether the graph looks tokens up in the lm_head's table."""
-    return not any(source_of(name) == (EMBEDDING, None) for name in formats) and HEAD in formats
+def _packed(rows: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str, wide: Any) -> Packed:
+    return pack(quantized(np.ascontiguousarray(rows.T), moments, kind), wide)

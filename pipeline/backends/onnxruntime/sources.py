@@ -1,26 +1,54 @@
-"""Which tensor of the checkpoint an ONNX weight is, by the names that the model builder gives."""
+"""Which tensor of the checkpoint, and which of its rows, an ONNX weight is, by the names that the model builder gives."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.model.checkpoint import EMBEDDING, HEAD
 
-NODE = re.compile(r"model\.layers\.(\d+)\.(attn|mlp)\.(\w+)\.MatMul\.weight")
-TENSORS = {"qkv_proj": "self_attn.qkv_proj", "o_proj": "self_attn.o_proj", "down_proj": "mlp.down_proj"}
-HALVES = {"gate_proj": 0, "up_proj": 1}  # of the checkpoint's gate_up_proj
+NODE = re.compile(r"(?P<layer>model\.layers\.\d+\.)(?:attn|mlp)\.(?P<part>\w+)\.MatMul\.weight")
+QKV, GATE_UP = "self_attn.qkv_proj", "mlp.gate_up_proj"
+TENSORS = {
+    "qkv_proj": QKV,
+    "q_proj": QKV,
+    "k_proj": QKV,
+    "v_proj": QKV,  # DirectML's graph has them apart
+    "o_proj": "self_attn.o_proj",
+    "down_proj": "mlp.down_proj",
+    "gate_proj": GATE_UP,
+    "up_proj": GATE_UP,
+}
 
 
-def source_of(weight: str) -> tuple[str, int | None] | None:
-    """(tensor, half) of the weight of a MatMul or of the embedding; the half where it is one of two. None: unknown."""
+@dataclass(frozen=True)
+class Source:
+    """A tensor of the checkpoint, and the part of its rows by the builder's name; empty: all."""
+
+    tensor: str
+    part: str = ""
+
+    def rows(self, count: int, config: Mapping[str, Any]) -> slice:
+        """Of the tensor's `count` rows, those of the part: queries, keys, values; gate, up."""
+        if self.part in ("gate_proj", "up_proj"):
+            first = count // 2 if self.part == "up_proj" else 0
+            return slice(first, first + count // 2)
+        if self.part in ("q_proj", "k_proj", "v_proj"):
+            heads, shared = config["num_attention_heads"], config["num_key_value_heads"]
+            size = count // (heads + 2 * shared)
+            first = {"q_proj": 0, "k_proj": heads, "v_proj": heads + shared}[self.part] * size
+            return slice(first, first + size * (heads if self.part == "q_proj" else shared))
+        return slice(None)
+
+
+def source_of(weight: str) -> Source | None:
+    """What the weight of a MatMul or of the embedding is; None for one that is not known."""
     if weight == EMBEDDING:
-        return EMBEDDING, None
+        return Source(EMBEDDING)
     if weight.startswith("lm_head."):
-        return HEAD, None
+        return Source(HEAD)
     found = NODE.fullmatch(weight)
-    if not found:
-        return None
-    number, _, part = found.groups()
-    if part in HALVES:
-        return f"model.layers.{number}.mlp.gate_up_proj.weight", HALVES[part]
-    return (f"model.layers.{number}.{TENSORS[part]}.weight", None) if part in TENSORS else None
+    tensor = TENSORS.get(found["part"]) if found else None
+    return Source(f"{found['layer']}{tensor}.weight", found["part"]) if found and tensor else None

@@ -90,7 +90,7 @@ def _formats(graph: ir.Graph, settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _told(table: Mapping[str, str], weight: str) -> str:
     source = source_of(weight)
-    tensor = source[0] if source else weight
+    tensor = source.tensor if source else weight
     if tensor == HEAD and tensor not in table:
         tensor = EMBEDDING  # tied
     if tensor not in table:
