@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 PROG = "phi-deploy"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -20,9 +21,10 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.commands import parser
 
     whole = parser(PROG, whole=True)
+    action: Any  # shtab reads an attribute that argparse does not have
     for action in _actions(whole):
         if action.type is Path:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+            action.complete = shtab.FILE
     sys.stdout.write(shtab.complete(whole, shell=arguments.shell) + "\n")
     return 0
 

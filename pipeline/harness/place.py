@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import layout
 from pipeline.entries import Plan
+from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.harness.params import load_yaml
 from pipeline.harness.stages import STAGES
@@ -60,7 +61,7 @@ def place() -> str:
     """`12 of 87` for a stage that is running; empty where guard has not counted."""
     try:
         began, due = layout.RUN.stat().st_mtime, int(read_json(layout.RUN)["due"])
-    except Exception:  # noqa: BLE001 - a place is a courtesy
+    except (OSError, PipelineError, ValueError, TypeError, KeyError):
         return ""
     done = sum(path.stat().st_mtime >= began for name in STAGES for path in (layout.RECORDS / name).glob("*.json"))
     return f"{done + 1} of {max(due, done + 1)}"

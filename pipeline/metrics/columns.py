@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def archive(modes: Mapping[str, Sequence[Scores]], reference_nll: NDArray[np.flo
     A mode's name is appended to theirs (`kl_default_mode`); that of the accuracy mode is empty. The same scores give
     the same bytes.
     """
-    arrays: dict[str, NDArray[np.float32] | NDArray[np.bool_]] = {}
+    arrays: dict[str, Any] = {}
     for mode, scores in modes.items():
         changes = [delta_p(own, nll) for own, nll in zip(scores, reference_nll, strict=True)]
         arrays[f"nll{mode}"] = np.stack([own.nll for own in scores]).astype(np.float32)
@@ -62,7 +63,7 @@ def archive(modes: Mapping[str, Sequence[Scores]], reference_nll: NDArray[np.flo
         arrays[f"delta_p{mode}"] = np.stack(changes).astype(np.float32)
         arrays[f"top1{mode}"] = np.stack([own.top1 for own in scores])
     file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own option for an array
+    np.savez(file, **arrays)
     return file.getvalue()
 
 

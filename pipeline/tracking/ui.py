@@ -40,8 +40,10 @@ def show(
     _check_free(host, port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store.uri]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=main_root(root), env={**os.environ, **SERVER}, **quiet) as server:  # type: ignore[call-overload]
+    place, surroundings = main_root(root), {**os.environ, **SERVER}
+    with subprocess.Popen(
+        command, cwd=place, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as server:
         try:
             shown = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
             _wait(server, shown)

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -44,11 +45,12 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_but_completion_has_json() -> None:
-    commands = parser(whole=True)._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    for name, own in commands.items():  # type: ignore[union-attr]
+    whole: Any = parser(whole=True)
+    commands = whole._subparsers._group_actions[0].choices
+    for name, own in commands.items():
         options = own._option_string_actions
         assert ("--json" in options) == (name != "completion"), name
-    assert set(commands) == set(COMMANDS)  # type: ignore[arg-type]
+    assert set(commands) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
