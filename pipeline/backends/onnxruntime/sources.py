@@ -1,4 +1,4 @@
-"""Which tensor of the checkpoint, and which of its rows, an ONNX weight is, by the names that the model builder gives."""
+"""Which tensor of the checkpoint, and which rows of it, an ONNX weight is, by the model builder's names."""
 
 from __future__ import annotations
 
