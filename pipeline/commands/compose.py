@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.entries import Plan
+from pipeline.planned import Plan
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pipeline.types import JSON
 
 if TYPE_CHECKING:
-    from pipeline.entries import Plan
     from pipeline.matrix.estimates import Need
     from pipeline.model.dimensions import Dimensions
+    from pipeline.planned import Plan
 
 LONG_S = 3600.0
 RESTS_ON = "by rates of docs/performance.md, within a factor of two"

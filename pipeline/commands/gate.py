@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.records import Row, Verdict
+from pipeline.rows import Row, Verdict
 
 
 @dataclass(frozen=True)

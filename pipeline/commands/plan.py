@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pipeline.entries import Plan
+from pipeline.planned import Plan
 from pipeline.types import JSON
 
 LEAST = 40  # columns that settings take beside their cell

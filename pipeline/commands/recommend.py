@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline.records import Row
+from pipeline.rows import Row
 
 if TYPE_CHECKING:
     from pipeline.reporting.choice import Choice

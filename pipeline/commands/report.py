@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.entries import Plan
-    from pipeline.records import Row
+    from pipeline.planned import Plan
+    from pipeline.rows import Row
 
 PULLED = "\nNothing of this matrix was run here: these are the figures of the report as it was pulled.\n"
 

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def schemas(root: Path = Path()) -> dict[str, JSON]:
     """File name → schema."""
-    from pipeline import entries, records
+    from pipeline import found, planned, records, rows
     from pipeline.commands.compose import Composed
     from pipeline.commands.gate import Gated
     from pipeline.commands.verify import Verified
@@ -49,15 +49,16 @@ def schemas(root: Path = Path()) -> dict[str, JSON]:
     from pipeline.reporting.choice import Choice
 
     printed: dict[str, tuple[Any, str]] = {
-        "plan": (entries.Plan, "plan --json"),
+        "plan": (planned.Plan, "plan --json"),
         "compose": (Composed, "compose --json"),
-        "cells": (tuple[records.Row, ...], "reports/cells.json, report --json and repro --json"),
+        "cells": (tuple[rows.Row, ...], "reports/cells.json, report --json and repro --json"),
         "recommend": (tuple[Choice, ...], "recommend --json"),
         "gate": (Gated, "gate --json"),
         "verify": (tuple[Verified, ...], "verify --json"),
         "benchmark-file": (records.BenchmarkFile, "what benchmark PACKAGE writes"),
         "evaluation": (records.Evaluation, "artifacts/evaluations/<build>.json"),
         "packaged": (records.Packaged, "artifacts/packaged/<cell>.json"),
+        "fit": (found.Fit, "artifacts/fits/<build>.json"),
         "benchmark": (records.Benchmark, "artifacts/benchmarks/<cell>.json"),
         "stage-record": (records.StageRecord, "records/<stage>/<key>.json"),
     }

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.entries import Plan
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json, write_json
 from pipeline.harness.stages import STAGES, Stage
+from pipeline.planned import Plan
 from pipeline.strict import plain, read
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.entries import Plan
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.harness.params import load_yaml
 from pipeline.harness.stages import STAGES
+from pipeline.planned import Plan
 
 
 def count_due(plan: Plan, root: Path = Path()) -> tuple[int, int]:

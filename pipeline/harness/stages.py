@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import entries, layout
+from pipeline import entries, layout, planned
 from pipeline.errors import ConfigError, suggest
 
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
-RECORDS = "pipeline/records.py"  # the form of what these stages leave
+RECORDS, FOUND = "pipeline/records.py", "pipeline/found.py"  # the form of what these stages leave
 _MODEL = tuple(
     f"pipeline/model/{name}.py"
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
@@ -104,7 +104,7 @@ _ALL = (
             "pipeline/search/sensitivity.py",
             "pipeline/calibration",
             "pipeline/model/layer_by_layer.py",
-            RECORDS,
+            FOUND,
             *_MODEL,
         ),
     ),
@@ -113,14 +113,14 @@ _ALL = (
         "variants",
         entries.Variants,
         lambda key: (layout.variants(key),),
-        ("pipeline/search/variants.py", RECORDS, *_BACKEND),
+        ("pipeline/search/variants.py", FOUND, *_BACKEND),
     ),
     Stage(
         "fit",
         "fits",
         entries.Fit,
         lambda key: (layout.fit(key),),
-        ("pipeline/search", "pipeline/metrics", RECORDS, *_BACKEND),
+        ("pipeline/search", "pipeline/metrics", FOUND, *_BACKEND),
         after=lambda key, entry: (layout.variants(entry.variants), layout.export(entry.export)),
     ),
     Stage(
@@ -167,7 +167,7 @@ def stage_of(name: str) -> Stage:
     return STAGES[name]
 
 
-def way_of(cell: str, plan: entries.Plan) -> list[tuple[Stage, str]]:
+def way_of(cell: str, plan: planned.Plan) -> list[tuple[Stage, str]]:
     """The stages a cell goes through, in order, each with its key; it shares all but the last two with other cells."""
     build = plan.cells[cell].build
     keys = {"models": plan.builds[build].model, "exports": plan.builds[build].export, "builds": build, "cells": cell}

@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 
 from pipeline import layout
-from pipeline.entries import Plan
 from pipeline.errors import ConfigError, StaleParamsError
 from pipeline.harness.params import COMPOSE, load_yaml
 from pipeline.matrix.plan import make_plan
+from pipeline.planned import Plan
 from pipeline.types import JSON
 
 

@@ -18,8 +18,8 @@ from pipeline.matrix.sizes import EMBEDDING, build_size
 from pipeline.types import Family
 
 if TYPE_CHECKING:
-    from pipeline.entries import Plan
     from pipeline.model.dimensions import Dimensions
+    from pipeline.planned import Plan
     from pipeline.types import Recipe
 
 CORES = 2  # of the machine that was measured

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ConfigError, suggest
-from pipeline.records import Figures, ReferenceFigures, Verdict
+from pipeline.records import ReferenceFigures
+from pipeline.rows import Figures, Verdict
 
 Figure = Callable[[Figures, ReferenceFigures | None], float | None]
 

@@ -14,28 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.entries import (
-    BackendLook,
-    Benchmark,
-    BuildEntry,
-    CalibrationText,
-    CellEntry,
-    Convert,
-    Evaluate,
-    ExportEntry,
-    Fetch,
-    ModelEntry,
-    Package,
-    Plan,
-    Quantize,
-    Reference,
-)
+from pipeline.entries import Benchmark, CalibrationText, Convert, Evaluate, Fetch, Package, Quantize, Reference
 from pipeline.errors import ConfigError
 from pipeline.matrix.checks import AXES, checked, data_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
 from pipeline.matrix.searches import add_search, bounds_of, is_found, label
 from pipeline.model.architectures import ARCHITECTURES
+from pipeline.planned import BackendLook, BuildEntry, CellEntry, ExportEntry, ModelEntry, Plan
 from pipeline.types import Recipe
 
 SETTINGS = (*AXES, "suite", "seed", "evaluate", "search", "benchmark", "track")

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.entries import (
-    CalibrationText,
-    Fit,
-    FitEntry,
-    Plan,
-    Sensitivity,
-    SensitivityEntry,
-    Variants,
-    VariantsEntry,
-)
+from pipeline.entries import CalibrationText, Fit, Sensitivity, Variants
 from pipeline.errors import ConfigError
 from pipeline.matrix.checks import data_of
 from pipeline.matrix.rules import Combination
+from pipeline.planned import FitEntry, Plan, SensitivityEntry, VariantsEntry
 from pipeline.types import Recipe
 
 FOUND = "fit"  # as a recipe's table: found by a search

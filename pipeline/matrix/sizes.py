@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.types import BITS
 
 if TYPE_CHECKING:
-    from pipeline.entries import Plan
     from pipeline.model.dimensions import Dimensions
+    from pipeline.planned import Plan
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 SLACK = 1.01  # of weights as they are: the graph and the tokenizer beside them

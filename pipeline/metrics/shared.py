@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from pipeline.metrics.uncertainty import standard_error, wilson
-from pipeline.records import Evaluation, Quality, ReferenceFigures, Shared, Tails, Windows
+from pipeline.records import Evaluation, Quality, ReferenceFigures, Tails, Windows
+from pipeline.rows import Shared
 
 
 def quality_on(evaluation: Evaluation, windows: int, questions: int) -> Quality:

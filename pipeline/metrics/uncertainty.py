@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline.records import Shared
+from pipeline.rows import Shared
 
 MOST_NEEDED = 1e9  # tokens; what would take more is no difference
 Z95 = 1.959963984540054  # the normal distribution's 97.5th percentile

@@ -9,31 +9,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import layout
-from pipeline.entries import CellEntry, Package, Plan
+from pipeline.entries import Package
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
 from pipeline.harness.outcome import read_result
 from pipeline.harness.stages import STAGES, Stage, way_of
 from pipeline.matrix.gates import judge
 from pipeline.metrics.shared import reference_on, shared_sums
+from pipeline.planned import CellEntry, Plan
 from pipeline.records import (
     Benchmark,
     BenchmarkFile,
-    Common,
     Evaluation,
-    Figures,
     Measured,
     Outcome,
     Packaged,
-    PackageRef,
     Quality,
     ReferenceFigures,
-    Row,
-    Size,
     Speed,
 )
 from pipeline.reporting.comparable import common_figures, why_missing
 from pipeline.reporting.failures import first_failure
+from pipeline.rows import Common, Figures, PackageRef, Row, Size
 from pipeline.strict import plain, read
 from pipeline.types import Status
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.records import Row
 from pipeline.reporting.figures import NONE, divergence, markdown_table
+from pipeline.rows import Row
 from pipeline.types import Status
 
 TITLES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"} | {f"int{bits}": f"INT{bits}" for bits in (8, 6, 5, 4, 3, 2)}

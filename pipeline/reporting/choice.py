@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.records import PackageRef, Row, Verdict
 from pipeline.reporting.figures import divergence
 from pipeline.reporting.paired import better, remark
 from pipeline.reporting.uncertain import KL
+from pipeline.rows import PackageRef, Row, Verdict
 from pipeline.types import Status
 
 # figure → whether less of it is better

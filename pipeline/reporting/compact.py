@@ -9,9 +9,9 @@ import json
 import math
 from collections.abc import Sequence
 
-from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.verdict import called
+from pipeline.rows import Row
 from pipeline.types import Status
 
 MOST = 30  # columns

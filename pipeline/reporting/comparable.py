@@ -7,7 +7,8 @@ from dataclasses import fields
 
 from pipeline.entries import Package
 from pipeline.metrics.shared import quality_on
-from pipeline.records import Common, Evaluation, Row
+from pipeline.records import Evaluation
+from pipeline.rows import Common, Row
 
 ONE_SHARED = "the target's cells share one window, which has no spread to tell an error from"
 

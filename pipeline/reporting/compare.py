@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed
 from pipeline.metrics.uncertainty import Z95, paired
-from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import FLOOR, status
 from pipeline.reporting.uncertain import KL, error_of
+from pipeline.rows import Row
 
 FIGURES = (
     "size_bytes",

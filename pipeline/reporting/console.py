@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import layout
-from pipeline.records import Row
 from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, Column, axis, status, tally, troubles
 from pipeline.reporting.verdict import verdict
+from pipeline.rows import Row
 from pipeline.terminal import GAP, WIDEST, paint, width, wrapped
 
 SAID_BY = "PHI_DEPLOY_VERDICT_BY"  # set where a caller says the verdict at its own end

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.records import Row, Verdict
+from pipeline.rows import Row, Verdict
 from pipeline.types import Status
 
 # what identifies a row, and how it is headed: `shown` is the precision's option, or its name among GGUF's types

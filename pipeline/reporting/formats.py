@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.records import Row
 from pipeline.reporting.chapters import builds
 from pipeline.reporting.figures import COLUMNS, markdown_table
+from pipeline.rows import Row
 
 START, END = "<!-- figures: start -->\n", "<!-- figures: end -->\n"
 SHOWN = ("size_bytes", "bits_per_weight", "kl_nats_mean_common", "top1_agreement_common", "decode_tokens_per_s")

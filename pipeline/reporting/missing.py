@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from pipeline.records import Row
 from pipeline.reporting.cells import METRICS
 from pipeline.reporting.figures import one_line, troubles
+from pipeline.rows import Row
 from pipeline.types import Status
 
 SECTIONS = {"failed": "Failed", "gate": "Gates missed", "skipped": "Skipped", "not run": "Not run here"}

@@ -11,8 +11,8 @@ from typing import Any
 from pipeline import layout
 from pipeline.errors import ArtifactError, ConfigError, first_line
 from pipeline.files import read_json
-from pipeline.records import Row
 from pipeline.reporting.cells import METRICS
+from pipeline.rows import Row
 from pipeline.strict import read
 
 MAKE = "run dvc repro there, and dvc push; in a clone: dvc fetch --all-branches"

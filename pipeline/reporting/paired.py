@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.metrics.uncertainty import Difference, paired
-from pipeline.records import Row
 from pipeline.reporting.figures import FLOOR
+from pipeline.rows import Row
 
 
 def better(one: Row, other: Row) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.entries import Plan
-from pipeline.records import Row
+from pipeline.planned import Plan
 from pipeline.reporting import tables
 from pipeline.reporting.cells import cell_rows
 from pipeline.reporting.compact import metrics_json
@@ -14,6 +13,7 @@ from pipeline.reporting.page.page import page
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.replace import replace
 from pipeline.reporting.summary import summary
+from pipeline.rows import Row
 
 
 def write_report(plan: Plan, root: Path = Path()) -> list[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.records import Row
 from pipeline.reporting.chapters import chapters
 from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
@@ -12,6 +11,7 @@ from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, markdown_tabl
 from pipeline.reporting.missing import missing
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
+from pipeline.rows import Row
 
 MEANING = """\
 KL is the mean divergence of a cell's next-token distribution from transformers in fp32, in nats per token:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json
-from pipeline.records import Row
+from pipeline.rows import Row
 from pipeline.strict import read, to_json
 
 IDENTITY = ("cell", "model", "option", "precision", "backend", "target")

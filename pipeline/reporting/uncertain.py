@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from pipeline.metrics.uncertainty import Z95
-from pipeline.records import Row
 from pipeline.reporting.figures import COLUMNS, FLOOR, NONE, divergence
+from pipeline.rows import Row
 
 KL, TOP1, ACCURACY = "kl_nats_mean_common", "top1_agreement_common", "task_accuracy_common"
 ERRORS = {KL: "kl_nats_mean_se_common", TOP1: "top1_agreement_se_common"}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.records import Row
 from pipeline.reporting.choice import Choice, recommend
 from pipeline.reporting.figures import FLOOR
 from pipeline.reporting.paired import better, remark
 from pipeline.reporting.uncertain import KL, written
+from pipeline.rows import Row
 from pipeline.types import Status
 
 UNITS = {"size_bytes": " MB", "decode_tokens_per_s": " tokens/s", "top1_agreement_common": " % top-1"}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.records import Variant
+from pipeline.found import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import QualityError
-from pipeline.records import Point, Trial
+from pipeline.found import Point, Trial
 from pipeline.search.choice import Solution, Variants, best, frontier, smallest
 
 AIM = 0.97  # of a bound, so that a small miss is none
@@ -71,7 +71,7 @@ def search(
     measure: Callable[[Mapping[str, str]], Measured],
     builds: int,
 ) -> dict[str, Any]:
-    """The fields of a `records.Fit`: the table of formats and how it was found, in at most `builds` trials.
+    """The fields of a `found.Fit`: the table of formats and how it was found, in at most `builds` trials.
 
     bounds: max_kl_nats, min_top1_agreement, max_perplexity_increase, max_package_mb, as far as they are there. With a
     bound on quality the smallest build is looked for, otherwise the best one within the size. Raises QualityError where

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pipeline.backends.base import Backend, Form
 from pipeline.calibration.moments import Matrix, matrices
 from pipeline.errors import QualityError
+from pipeline.found import Variant
 from pipeline.model.checkpoint import EMBEDDING, HEAD, has_own_head, read_headers
-from pipeline.records import Variant
 
 ROWS = 384  # of a matrix, that are quantized
 HELD_OUT = 4  # one window in so many, at the end

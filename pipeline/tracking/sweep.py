@@ -12,9 +12,9 @@ from typing import Any
 from pipeline import layout
 from pipeline.harness.params import read_params
 from pipeline.packaging.manifest import sha256
-from pipeline.records import Row
 from pipeline.reporting.choice import recommend
 from pipeline.reporting.tables import read_cells
+from pipeline.rows import Row
 from pipeline.strict import plain
 from pipeline.tracking import words
 from pipeline.tracking.receipts import Receipts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.matrix.gates import missed, passes
-from pipeline.records import Figures, Row, Verdict
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, markdown_table, one_line
+from pipeline.rows import Figures, Row, Verdict
 from pipeline.strict import plain
 from pipeline.types import Status
 

@@ -14,14 +14,15 @@ from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Fit
 from pipeline.files import size_of
+from pipeline.found import Fit as Found
+from pipeline.found import Sensitivity, Variants
 from pipeline.harness.outcome import read_ok
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.model.checkpoint import open_checkpoint
 from pipeline.model.texts import windows
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.records import Export, Sensitivity, Variants
-from pipeline.records import Fit as Found
+from pipeline.records import Export
 from pipeline.search.loop import Measured, search
 from pipeline.types import Status
 

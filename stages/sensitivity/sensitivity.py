@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pipeline import layout
 from pipeline.entries import Sensitivity
 from pipeline.errors import ConfigError, suggest
+from pipeline.found import Sensitivity as Found
 from pipeline.harness.run import progress
 from pipeline.model.texts import windows
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.records import Sensitivity as Found
 from pipeline.search.run import Progress
 from pipeline.search.sensitivity import fisher, insertion, noisy, rounded
 from pipeline.types import Status

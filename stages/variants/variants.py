@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from pipeline import layout
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Variants
+from pipeline.found import Variants as Found
 from pipeline.harness.run import progress
 from pipeline.model.texts import windows
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.records import Variants as Found
 from pipeline.search.variants import variants as measured
 from pipeline.types import Status
 

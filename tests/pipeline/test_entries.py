@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import ArtifactError
 from pipeline.harness.stages import STAGES
-from pipeline.records import Row, StageRecord
+from pipeline.records import StageRecord
+from pipeline.rows import Row
 from pipeline.strict import plain, read
 from tests.support.project import Project
 

@@ -15,11 +15,11 @@ import yaml
 from pipeline.__main__ import COMMANDS
 from pipeline.commands.report import configure
 from pipeline.errors import ArtifactError, ConfigError
-from pipeline.records import Row, Shared
 from pipeline.reporting.compare import Comparison, compare
 from pipeline.reporting.compare_text import headline, markdown, text
 from pipeline.reporting.other import other_rows
 from pipeline.reporting.report import write_report
+from pipeline.rows import Row, Shared
 from tests.reporting.matrix import Matrix
 from tests.support.tiny import ROOT
 

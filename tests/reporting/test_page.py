@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Example, Row
+from pipeline.records import Example
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.page.bundle import BUNDLE, VERSIONS
 from pipeline.reporting.page.page import page
@@ -16,6 +16,7 @@ from pipeline.reporting.page.samples import samples
 from pipeline.reporting.report import write_report
 from pipeline.reporting.uncertain import with_error
 from pipeline.reporting.verdict import verdict
+from pipeline.rows import Row
 from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
 from tests.support.chromium import CHROMIUM, Elements, opened
 

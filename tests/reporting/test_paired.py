@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import Row, Shared
 from pipeline.reporting.choice import pareto, recommend
 from pipeline.reporting.paired import better, remark
 from pipeline.reporting.verdict import verdict
+from pipeline.rows import Row, Shared
 from tests.unit.test_gates import cell
 
 TOKENS = (500,) * 8

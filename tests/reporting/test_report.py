@@ -32,7 +32,7 @@ COLOURS = {name: look.colour for name, look in LOOKS.items()}
 AGAIN = """
 import json, sys
 from pathlib import Path
-from pipeline.entries import Plan
+from pipeline.planned import Plan
 from pipeline.reporting.report import write_report
 from pipeline.strict import read
 write_report(read(Plan, json.loads(Path("plan.json").read_text())), Path())

@@ -5,21 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from pipeline.entries import (
-    BackendLook,
-    Benchmark,
-    BuildEntry,
-    CellEntry,
-    Convert,
-    Evaluate,
-    ExportEntry,
-    Fetch,
-    ModelEntry,
-    Package,
-    Plan,
-    Quantize,
-    Reference,
-)
+from pipeline.entries import Benchmark, Convert, Evaluate, Fetch, Package, Quantize, Reference
+from pipeline.planned import BackendLook, BuildEntry, CellEntry, ExportEntry, ModelEntry, Plan
 from pipeline.records import Quality
 from pipeline.types import Family, Recipe
 

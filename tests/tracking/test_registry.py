@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.matrix.gates import judge
-from pipeline.records import Figures
+from pipeline.rows import Figures
 from pipeline.strict import plain, read
 from pipeline.tracking import track
 from tests.tracking.results import CELLS, PARENT, Results

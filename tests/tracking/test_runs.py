@@ -146,8 +146,8 @@ def test_the_same_package_is_uploaded_once(delivered: Results) -> None:
 
 
 def test_each_quality_is_one_figure_and_of_the_tokens_that_are_compared() -> None:
-    from pipeline.records import Figures
     from pipeline.reporting.cells import METRICS
+    from pipeline.rows import Figures
     from pipeline.tracking import words
 
     held = dict.fromkeys(METRICS) | {"kl_nats_mean": 2e-3, "kl_nats_mean_common": 1.23456789e-3, "peak_rss_bytes": 2e9}

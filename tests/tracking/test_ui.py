@@ -50,8 +50,8 @@ def test_a_served_store_has_the_view_that_the_links_name(delivered: Results, tmp
 
 
 def test_every_column_and_chart_is_of_a_figure_that_is_logged() -> None:
-    from pipeline.records import Figures
     from pipeline.reporting.cells import METRICS
+    from pipeline.rows import Figures
     from pipeline.tracking import words
 
     logged = words.figures(Figures(**dict.fromkeys(METRICS, 0.5)))

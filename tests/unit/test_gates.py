@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.matrix.gates import GATES, judge, missed, passes
-from pipeline.records import Figures, PackageRef, ReferenceFigures, Row
+from pipeline.records import ReferenceFigures
 from pipeline.reporting.choice import Closest, pareto, recommend
+from pipeline.rows import Figures, PackageRef, Row
 from pipeline.types import Status
 from tests.support.project import Project
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import QualityError
+from pipeline.found import Variant
 from pipeline.matrix.searches import label
-from pipeline.records import Variant
 from pipeline.search.choice import best, cost, frontier, smallest
 from pipeline.search.loop import Measured, search
 

@@ -11,7 +11,7 @@ from pipeline.metrics.columns import archive, delta_p, per_window, tails
 from pipeline.metrics.divergence import Scores
 from pipeline.metrics.shared import changed, quality
 from pipeline.metrics.uncertainty import paired, standard_error, student_t, wilson
-from pipeline.records import Shared
+from pipeline.rows import Shared
 
 RANDOM = np.random.default_rng(11)
 

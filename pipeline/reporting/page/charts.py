@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.records import Row
 from pipeline.reporting.choice import Choice
 from pipeline.reporting.figures import FLOOR, NOISY
 from pipeline.reporting.page.sections import MAIN, cell_text
 from pipeline.reporting.pictures.points import NEAR, PICTURES, Picture, Point
 from pipeline.reporting.uncertain import KL, interval
 from pipeline.reporting.verdict import called
+from pipeline.rows import Row
 from pipeline.types import JSON
 
 GATES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.records import Row
+from pipeline.rows import Row
 
 
 def models_of(rows: Sequence[Row]) -> dict[str, list[tuple[str, str]]]:

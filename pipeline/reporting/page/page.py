@@ -6,8 +6,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.entries import Plan
-from pipeline.records import Row
+from pipeline.planned import Plan
 from pipeline.reporting.choice import targets_of
 from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import NOISY, tally, title
@@ -19,6 +18,7 @@ from pipeline.reporting.page.samples import samples
 from pipeline.reporting.page.sections import MAIN, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
+from pipeline.rows import Row
 
 HERE = Path(__file__).parent
 FILTERS = ("model", "target", "backend")

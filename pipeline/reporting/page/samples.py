@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from pipeline.records import Example, Row
+from pipeline.records import Example
 from pipeline.reporting.verdict import called
+from pipeline.rows import Row
 
 MOST = 5  # prompts of a model; more where a build has none among them
 LONGEST = 400  # characters of a text

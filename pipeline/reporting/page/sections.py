@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.records import Row
 from pipeline.reporting.figures import COLUMNS, NOISY, NONE, Column, divergence, rate, status
 from pipeline.reporting.uncertain import ACCURACY, ERRORS, written
 from pipeline.reporting.verdict import called
+from pipeline.rows import Row
 
 # the errors stand with their figures, and what else is lost has a table of its own
 APART = ("kl_nats_mean_se_common", "kl_nats_p999_common", "rms_delta_p_common")

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from dataclasses import replace as replaced
 from pathlib import Path
 
-from pipeline.records import Row
 from pipeline.reporting.pictures.points import PICTURES, lines_of, points_of, source_of
 from pipeline.reporting.replace import replace
+from pipeline.rows import Row
 
 DRAWING = 4  # raise when the same points shall look different
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.records import Row
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import AXES, FLOOR, NOISY, axis
 from pipeline.reporting.paired import better
 from pipeline.reporting.uncertain import KL, interval
+from pipeline.rows import Row
 
 
 @dataclass(frozen=True)
