@@ -58,16 +58,23 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 
     What an earlier run that was killed left beside `out` is removed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{out.name}.*{PARTIAL}"):
-        shutil.rmtree(left, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=PARTIAL))
-    beside.chmod(0o755)
-    try:
+    with scratch_folder(out) as beside:
+        beside.chmod(0o755)
         yield beside
         if out.is_dir():
             shutil.rmtree(out)
         beside.rename(out)
+
+
+@contextlib.contextmanager
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is needed on the way to it alone. What a killed run left there is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f".{out.name}.*{PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=PARTIAL))
+    try:
+        yield beside
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ def data_of(model: str, key: str, config: Mapping[str, Any]) -> str:
     return str(config["model"][model][key] or evaluate["default"].get(key, ""))
 
 
-def checked(config: Mapping[str, Any]) -> dict[str, Dimensions]:
-    """The shape of every model. Raises ConfigError that lists everything wrong."""
+def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, Dimensions]:
+    """The shape of every model. Raises ConfigError that lists everything wrong, with what was `found` already."""
     problems: list[str] = []
     for axis in AXES:
         if not config[axis]:
@@ -69,6 +69,7 @@ def checked(config: Mapping[str, Any]) -> dict[str, Dimensions]:
         length = shapes[name].context_length
         if length and evaluate["window"] > length:
             problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
+    problems += found
     if problems:
         raise ConfigError("; ".join(problems))
     return shapes

@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.matrix.checks import AXES, checked, data_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
-from pipeline.matrix.searches import add_search, bounds_of, is_found, label
+from pipeline.matrix.searches import add_search, bounds_of, check_search, is_found, label
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.planned import BackendLook, BuildEntry, CellEntry, ExportEntry, ModelEntry, Plan
 from pipeline.types import Recipe
@@ -29,7 +29,7 @@ SETTINGS = (*AXES, "suite", "seed", "evaluate", "search", "benchmark", "track")
 
 def make_plan(config: Mapping[str, Any]) -> Plan:
     """The plan of a composed config (plain containers). Raises ConfigError that lists all that is wrong."""
-    shapes = checked(config)
+    shapes = checked(config, check_search(config))
     looks = {
         name: BackendLook(conf["card"]["format"], conf["card"]["colour"]) for name, conf in config["backend"].items()
     }

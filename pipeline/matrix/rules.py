@@ -130,6 +130,16 @@ def group_size_divides(c: Combination) -> str | None:
     return f"group size {sizes[-1]}{' (the last of the list)' if len(sizes) > 1 else ''} does not divide {rows}"
 
 
+def model_runs_by_layer(c: Combination) -> str | None:
+    """Formats for each matrix are calibrated a layer at a time."""
+    settings = c.recipe.settings if c.recipe else {}
+    by_layer = settings.get("table") or (settings.get("algorithm") == "gptq")
+    architecture = ARCHITECTURES.get(c.dimensions.architecture)
+    if not by_layer or (architecture and architecture.layered):
+        return None
+    return f"{c.dimensions.architecture} is not run layer by layer here, as recipe '{c.chosen}' needs it"
+
+
 def rows_hold_the_type(c: Combination) -> str | None:
     """A type comes in blocks of values of a row. Other quantized types for other rows are llama.cpp's usual mixture
     (`resolved` says so), unless the recipe forbids them; no quantized type at all is another precision.
@@ -158,6 +168,7 @@ RULES: tuple[Callable[[Combination], str | None], ...] = (
     target_holds_model,
     group_size_divides,
     rows_hold_the_type,
+    model_runs_by_layer,
     toolchain_is_here,
 )
 

@@ -140,7 +140,7 @@ class EvaluateConf:
 class SearchConf:
     """How formats are found where a recipe says `table: fit`."""
 
-    sensitivity: str = "rounding"  # noise, fisher
+    sensitivity: str = "rounding"  # or noise, fisher
     sensitivity_windows: int = 2  # of the calibration text
     calibration_windows: int = 16
     windows: int = 0  # of the reference, on which trials are measured; 0: all

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.entries import CalibrationText, Fit, Sensitivity, Variants
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, suggest
 from pipeline.matrix.checks import data_of
 from pipeline.matrix.rules import Combination
 from pipeline.planned import FitEntry, Plan, SensitivityEntry, VariantsEntry
-from pipeline.types import Recipe
+from pipeline.types import Family, Recipe
 
 FOUND = "fit"  # as a recipe's table: found by a search
 BOUNDS = (
@@ -19,7 +19,28 @@ BOUNDS = (
     "max_perplexity_increase",
     "max_package_mb",
 )  # gates that a search can meet
+WAYS = ("rounding", "noise", "fisher")  # to a matrix's sensitivity
+LEAST = {"sensitivity_windows": 1, "calibration_windows": 1, "windows": 0, "builds": 1}
 PLACES = {"layers": "formats", "embedding": "embedding_formats", "lm_head": "lm_head_formats"}  # and the recipe's words
+
+
+def check_search(config: Mapping[str, Any]) -> list[str]:
+    """Everything wrong with how formats shall be found, and with the bounds of precisions."""
+    search = config["search"]
+    problems = [f"search.{key} must be at least {least}" for key, least in LEAST.items() if search[key] < least]
+    if search["sensitivity"] not in WAYS:
+        known = suggest(search["sensitivity"], WAYS)
+        problems.append(f"search.sensitivity '{search['sensitivity']}' is none of {', '.join(WAYS)} ({known})")
+    for name, option in config["precision"].items():
+        where = f"precision.{name}.bounds"
+        if option["bounds"] and option["family"] != Family.FIT:
+            problems.append(f"{where}: bounds are for the family {Family.FIT}, not for {option['family']}")
+        for bound, value in option["bounds"].items():
+            if bound not in BOUNDS:
+                problems.append(f"{where}: unknown bound '{bound}' ({suggest(bound, BOUNDS)})")
+            elif value < 0:
+                problems.append(f"{where}.{bound}: {value:g} is negative")
+    return problems
 
 
 def is_found(recipe: Recipe) -> bool:

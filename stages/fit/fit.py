@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from pipeline import layout
 from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Fit
-from pipeline.files import size_of
+from pipeline.files import scratch_folder, size_of
 from pipeline.found import Fit as Found
 from pipeline.found import Sensitivity, Variants
 from pipeline.harness.outcome import read_ok
@@ -42,17 +41,17 @@ def fit(key: str, entry: Fit) -> Found:
 
     def measure(table: Mapping[str, str]) -> Measured:
         recipe = replace(entry.recipe, settings={**entry.recipe.settings, "table": dict(table)})
-        with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="trial-") as out:
-            order = Order(recipe, Calibration(text), Path(out), lambda *_: None, 0, checkpoint)
+        with scratch_folder(layout.fit(key)) as out:
+            order = Order(recipe, Calibration(text), out, lambda *_: None, 0, checkpoint)
             if exported.deferred:
                 backend.stream(checkpoint, exported.form, order)
             else:
                 backend.quantize(layout.export(entry.export), order)
-            with backend.open(Path(out)) as session:
+            with backend.open(out) as session:
                 found = totals(score_windows(ids, reference, session.logits, backend.batch, lambda _: None))
             del session
             increase = found.perplexity / float(np.exp(nll)) - 1
-            return Measured(size_of(Path(out)), found.kl_nats_mean, found.top1_agreement, increase)
+            return Measured(size_of(out), found.kl_nats_mean, found.top1_agreement, increase)
 
     found = search(
         read_ok(Variants, layout.variants(entry.variants)).matrices,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline import layout
 from pipeline.entries import Sensitivity
 from pipeline.errors import ConfigError, suggest
+from pipeline.files import scratch_folder
 from pipeline.found import Sensitivity as Found
 from pipeline.harness.run import progress
 from pipeline.model.texts import windows
@@ -36,9 +36,6 @@ def sensitivity(key: str, entry: Sensitivity) -> Found:
         raise ConfigError(f"unknown way '{entry.way}'", where="search.sensitivity", hint=suggest(entry.way, WAYS))
     folder, window = layout.model(key), entry.text.window
     ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
-    layout.ARTIFACTS.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="sensitivity-") as scratch:
-        found = WAYS[entry.way](
-            folder, Path(entry.weights), ids, Path(scratch), entry.seed, progress(f"sensitivity@{key}")
-        )
+    with scratch_folder(layout.sensitivity(key)) as scratch:
+        found = WAYS[entry.way](folder, Path(entry.weights), ids, scratch, entry.seed, progress(f"sensitivity@{key}"))
     return Found(Status.OK, "", found, int(ids.size), entry.way)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pipeline import layout
 from pipeline.backends.registry import load_backend
 from pipeline.entries import Variants
+from pipeline.files import scratch_folder
 from pipeline.found import Variants as Found
 from pipeline.harness.run import progress
 from pipeline.model.texts import windows
@@ -20,8 +20,7 @@ def variants(key: str, entry: Variants) -> Found:
     """Bits and relative errors of every matrix in every format."""
     folder, window = layout.model(entry.model), entry.text.window
     ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
-    layout.ARTIFACTS.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=layout.ARTIFACTS, prefix="variants-") as scratch:
+    with scratch_folder(layout.variants(key)) as scratch:
         found = measured(
             load_backend(entry.backend),
             entry.form,
@@ -29,7 +28,7 @@ def variants(key: str, entry: Variants) -> Found:
             folder,
             Path(entry.weights),
             ids,
-            Path(scratch),
+            scratch,
             progress(f"variants@{key}"),
         )
     return Found(Status.OK, "", found)

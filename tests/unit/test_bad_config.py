@@ -41,6 +41,19 @@ CASES = {
         ["backend.openvino.recipes.int4.default.method=weight-only"],
         "openvino.recipes.int4.default.*unknown method 'weight-only'",
     ),
+    "an unknown way to sensitivity": (
+        ["search.sensitivity=guess"],
+        "search.sensitivity 'guess' is none of rounding, noise",
+    ),
+    "no builds to search with": (["search.builds=0"], "search.builds must be at least 1"),
+    "an unknown bound": (
+        ["precision=[fit-near-lossless]", "+precision.fit-near-lossless.bounds.max_kl=1"],
+        "precision.fit-near-lossless.bounds: unknown bound 'max_kl'.*did you mean 'max_kl_nats'",
+    ),
+    "a bound where nothing is found": (
+        ["precision=[int4]", "+precision.int4.bounds.max_kl_nats=1"],
+        "precision.int4.bounds: bounds are for the family fit, not for int4",
+    ),
     "calibration without data": (["evaluate.calibration=''"], "recipe 'default' of onnxruntime needs calibration data"),
     "missing model path": (["model=[local]"], "model local: neither path nor repo is set; set model.local.path=DIR"),
     "missing model folder": (["model.local.path=models/gone"], "models/gone.*there is no such folder"),

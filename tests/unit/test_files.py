@@ -14,7 +14,7 @@ import pytest
 
 from pipeline import layout
 from pipeline.errors import ArtifactError, PipelineError
-from pipeline.files import fresh_folder, read_json, require_space, write_json, write_text
+from pipeline.files import fresh_folder, read_json, require_space, scratch_folder, write_json, write_text
 from pipeline.harness.run import run_stage
 
 
@@ -105,3 +105,11 @@ def test_an_unexpected_error_keeps_its_traceback_and_fails(
     assert run_stage("quantize", "cell", work) == 1
     assert "Traceback" in capfd.readouterr().err
     assert json.loads(layout.record("quantize", "cell").read_text(encoding="utf-8"))["status"] == "failed"
+
+
+def test_what_a_killed_run_left_on_the_way_is_removed(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "fits" / "build.json") as first:
+        (first / "trial").write_text("half", encoding="utf-8")
+        with scratch_folder(tmp_path / "fits" / "build.json") as second:
+            assert not first.exists() and second.is_dir()
+    assert not list((tmp_path / "fits").iterdir())

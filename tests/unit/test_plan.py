@@ -159,3 +159,9 @@ def test_every_option_says_what_it_is_and_the_command(option: Path) -> None:
     text = option.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith(("# @package", "# yaml-language-server:"))]
     assert lines[0].startswith("# ") and lines[1].startswith("# python -m pipeline ")
+
+
+def test_what_calibrates_by_layer_needs_layers(project: Project) -> None:
+    asked = ("model=[phi-3.5-moe]", "precision=[fit,int4]", "backend=[mlx]", "target=[apple-silicon]")
+    made = json.loads(project.pipeline("plan", "--json", *asked).stdout)
+    assert "PhiMoEForCausalLM is not run layer by layer" in made["excluded"]["phi-3-5-moe_fit_mlx_apple-silicon"]

@@ -117,3 +117,8 @@ def test_rooms_without_a_say_exist_and_packages_that_count_for_nothing_are_empty
     for module in EMPTY:
         text = (ROOT / Path(*module.split(".")) / "__init__.py").read_text(encoding="utf-8")
         assert len(text.splitlines()) == 1 and text.startswith('"""'), module
+
+
+def test_a_file_holds_one_idea() -> None:
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in ROOT.glob("[ps]*/**/*.py")}
+    assert not {path: length for path, length in lengths.items() if length > 250}
