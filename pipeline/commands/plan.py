@@ -81,5 +81,7 @@ def text(plan: Plan) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return f"'{text}'" if " " in text else text

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import layout
 from pipeline.files import read_json
+from pipeline.found import Fit
 from pipeline.records import Benchmark, Build, Evaluation, Export
 
 
@@ -21,6 +22,9 @@ def said(entry: Any, made: Any, out: Path) -> str:
         return f"{speed:,.0f} tok/s{busy}" if speed is not None else ""
     if isinstance(made, Build):
         return f"{made.quantization.bits_per_weight:.2f} bits/w"
+    if isinstance(made, Fit):
+        taken = made.trials[made.chosen]
+        return f"{_short(taken.kl_nats_mean)} at {taken.build_bytes / 1e6:,.1f} MB, {len(made.trials)} built"
     if isinstance(made, Export):
         form = " ".join(str(value) for value in made.form.values() if isinstance(value, str))
         return "left to each build" if made.deferred else form
@@ -36,6 +40,10 @@ def said(entry: Any, made: Any, out: Path) -> str:
 
 def _quality(made: Evaluation) -> str:
     figures = made.metrics
-    kl = f"KL {figures.kl_nats_mean:.1e}".replace("e-0", "e-") if figures.kl_nats_mean is not None else ""
+    kl = _short(figures.kl_nats_mean) if figures.kl_nats_mean is not None else ""
     top1 = f"top-1 {100 * figures.top1_agreement:.2f} %" if figures.top1_agreement is not None else ""
     return ", ".join(filter(None, (kl, top1)))
+
+
+def _short(kl: float) -> str:
+    return f"KL {kl:.1e}".replace("e-0", "e-")

@@ -17,10 +17,10 @@ from typing import Any, TextIO
 
 from pipeline.terminal import width
 
-TELLING = ("fetch", "reference", "evaluate")
+TELLING = ("fetch", "reference", "fit", "evaluate")
 LONG_S = 60.0
 BESIDE = 36  # columns of a bar beside its title
-UNITS = {"evaluate": "sequences", "quantize": "matrices", "reference": "sequences"}
+UNITS = {"evaluate": "sequences", "fit": "builds", "quantize": "matrices", "reference": "sequences"}
 DONE, OPEN = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}", "{desc}: {elapsed}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.files import scratch_folder, size_of
 from pipeline.found import Fit as Found
 from pipeline.found import Sensitivity, Variants
 from pipeline.harness.outcome import read_ok
+from pipeline.harness.run import progress
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.model.checkpoint import open_checkpoint
@@ -33,11 +35,13 @@ def fit(key: str, entry: Fit) -> Found:
     folder, source = layout.model(entry.model), layout.reference(entry.model)
     backend, exported = load_backend(entry.backend), read_ok(Export, layout.export(entry.export))
     checkpoint, window = open_checkpoint(entry.model, entry.weights), entry.calibration.window
-    count = entry.recipe.settings.get("calibration_windows", CALIBRATION_WINDOWS)
-    text = windows(load_tokenizer(folder), Path(entry.calibration.text), window, window * count)
+    held = entry.recipe.settings.get("calibration_windows", CALIBRATION_WINDOWS)
+    text = windows(load_tokenizer(folder), Path(entry.calibration.text), window, window * held)
     ids = np.load(source / layout.IDS)[: entry.windows or None]
     reference = read_reference(source / layout.HIDDEN, Path(entry.weights))
     nll = float(np.load(source / layout.NLL)[: len(ids)].mean())
+
+    report, made = progress(f"fit@{key}"), count(1)
 
     def measure(table: Mapping[str, str]) -> Measured:
         recipe = replace(entry.recipe, settings={**entry.recipe.settings, "table": dict(table)})
@@ -50,6 +54,7 @@ def fit(key: str, entry: Fit) -> Found:
             with backend.open(out) as session:
                 found = totals(score_windows(ids, reference, session.logits, backend.batch, lambda _: None))
             del session
+            report(next(made), entry.builds)
             increase = found.perplexity / float(np.exp(nll)) - 1
             return Measured(size_of(out), found.kl_nats_mean, found.top1_agreement, increase)
 

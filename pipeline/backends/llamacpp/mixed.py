@@ -21,7 +21,8 @@ from pipeline.backends.llamacpp.stream import as_quantized
 from pipeline.backends.llamacpp.writer import Planned, describe, plan_tensors, stored, write_header
 from pipeline.calibration.blocks import compensated
 from pipeline.calibration.moments import matrices
-from pipeline.errors import ArtifactError, ConfigError, suggest
+from pipeline.calibration.table import check_table, format_of
+from pipeline.errors import ConfigError, suggest
 from pipeline.model.checkpoint import EMBEDDING, HEAD, read_headers
 from pipeline.types import Checkpoint
 
@@ -85,14 +86,10 @@ def _typed(checkpoint: Checkpoint, kind: str, table: Mapping[str, str]) -> dict[
     planned = plan_tensors(checkpoint, kind)
     names = iter(read_headers(checkpoint.weights))
     found = {(tensor.name if isinstance(tensor.source, np.ndarray) else next(names)): tensor for tensor in planned}
-    matrices_ = [name for name, tensor in found.items() if len(tensor.shape) == 2]
-    foreign = sorted(set(table) - set(matrices_))
-    lacking = sorted(set(matrices_) - set(table) - {HEAD})
-    if foreign or lacking:
-        what = f"has {foreign[0]}, which the checkpoint lacks" if foreign else f"has no {lacking[0]}"
-        raise ArtifactError(f"the table of formats is of another model: it {what}")
+    quantized = {name: tensor for name, tensor in found.items() if len(tensor.shape) == 2}
+    check_table(table, quantized)
     return found | {
-        name: Planned(found[name].name, found[name].source, table.get(name) or table[EMBEDDING]) for name in matrices_
+        name: Planned(tensor.name, tensor.source, format_of(table, name)) for name, tensor in quantized.items()
     }
 
 

@@ -23,7 +23,8 @@ from pipeline.backends.mlx.convert import converted
 from pipeline.backends.mlx.files import import_mlx, save_folder
 from pipeline.calibration.blocks import compensated
 from pipeline.calibration.moments import matrices
-from pipeline.errors import ArtifactError, ConfigError
+from pipeline.calibration.table import check_table
+from pipeline.errors import ConfigError
 from pipeline.model.checkpoint import EMBEDDING, HEAD
 from pipeline.types import Checkpoint
 
@@ -77,12 +78,7 @@ def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
         raise ConfigError("this recipe needs calibration data", hint="set evaluate.calibration")
     with ExitStack() as opened, TemporaryDirectory(dir=order.out, prefix="packed-") as packed:
         model, config = opened.enter_context(converted(checkpoint, form))
-        modules = _modules(model)
-        foreign = sorted(set(table) - {f"{name}.weight" for name in modules})
-        lacking = sorted({f"{name}.weight" for name in modules} - set(table))
-        if foreign or lacking:
-            what = f"has {foreign[0]}, which the model lacks" if foreign else f"has no {lacking[0]}"
-            raise ArtifactError(f"the table of formats is of another model: it {what}")
+        check_table(table, [f"{name}.weight" for name in _modules(model)])
         model, config = _shaped(model, config, table)
         source, ids, tied = checkpoint, order.calibration.ids, HEAD not in table
         for matrix in matrices(source.folder, source.weights, ids, Path(packed), order.progress):

@@ -21,8 +21,9 @@ from pipeline.backends.onnxruntime.files import DATA, MODEL
 from pipeline.backends.onnxruntime.formats import FLOAT, grid, name_of
 from pipeline.backends.onnxruntime.graph import append, copy_the_rest, replace_gather, replace_matmul
 from pipeline.backends.onnxruntime.sources import source_of
-from pipeline.errors import ArtifactError, QualityError
-from pipeline.model.checkpoint import EMBEDDING, HEAD
+from pipeline.calibration.table import check_table, format_of
+from pipeline.errors import QualityError
+from pipeline.model.checkpoint import EMBEDDING
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -68,34 +69,25 @@ def quantize_model(model: ir.Model, order: Order) -> None:
 
 def _formats(graph: ir.Graph, settings: Mapping[str, Any]) -> dict[str, str]:
     """{weight in the graph: its format} of every matrix that is quantized. Raises ArtifactError for a foreign table."""
-    table = settings.get("table")
-    found = {}
-    for _, weight, _ in matmuls(graph):
-        name = weight.name or ""
-        head = name.startswith("lm_head") or any("lm_head" in (node.name or "") for node, _ in weight.uses())
-        if table is not None:
-            found[name] = _told(table, name)
-        else:
-            found[name] = name_of(
-                settings, int(settings.get("lm_head_bits", settings["bits"]) if head else settings["bits"])
-            )
-    place = embedding_of(graph)
-    if place is not None and place[1].name not in found:
-        name = place[1].name or ""
-        found[name] = (
-            _told(table, name) if table is not None else name_of(settings, int(settings.get("embedding_bits", 32)))
-        )
+    weights = {weight.name or "": weight for _, weight, _ in matmuls(graph)}
+    if (place := embedding_of(graph)) is not None:
+        weights.setdefault(place[1].name or "", place[1])
+    if (table := settings.get("table")) is not None:
+        tensors = {name: source.tensor if (source := source_of(name)) else name for name in weights}
+        tied = {EMBEDDING} if EMBEDDING in table and EMBEDDING not in weights else set()
+        check_table(table, {*tensors.values(), *tied})
+        found = {name: format_of(table, tensor) for name, tensor in tensors.items()}
+    else:
+        found = {name: name_of(settings, _bits(name, weight, settings)) for name, weight in weights.items()}
     return {name: kind for name, kind in found.items() if kind != FLOAT}
 
 
-def _told(table: Mapping[str, str], weight: str) -> str:
-    source = source_of(weight)
-    tensor = source.tensor if source else weight
-    if tensor == HEAD and tensor not in table:
-        tensor = EMBEDDING  # tied
-    if tensor not in table:
-        raise ArtifactError(f"the table of formats has no {tensor}: it is of another model")
-    return table[tensor]
+def _bits(name: str, weight: ir.Value, settings: Mapping[str, Any]) -> int:
+    """Of a matrix by its place: the lm_head's (and so a tied table's), the embedding's, or any other's."""
+    bits = settings["bits"]
+    if name.startswith("lm_head") or any("lm_head" in (node.name or "") for node, _ in weight.uses()):
+        return int(settings.get("lm_head_bits", bits))
+    return int(settings.get("embedding_bits", 32) if name == EMBEDDING else bits)
 
 
 def _packed(graph: ir.Graph, formats: Mapping[str, str], order: Order, data: Any) -> dict[str, packing.Stored]:
