@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import layout
 from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
+from pipeline.calibration.text import calibration_ids
 from pipeline.entries import Fit
 from pipeline.files import scratch_folder, size_of
 from pipeline.found import Fit as Found
@@ -21,22 +22,17 @@ from pipeline.harness.run import progress
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.scoring import read_reference, score_windows
 from pipeline.model.checkpoint import open_checkpoint
-from pipeline.model.texts import windows
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.records import Export
 from pipeline.search.loop import Measured, search
 from pipeline.types import Status
-
-CALIBRATION_WINDOWS = 16
 
 
 def fit(key: str, entry: Fit) -> Found:
     """The table of formats within the entry's bounds. Raises QualityError where nothing is, with the best there is."""
     folder, source = layout.model(entry.model), layout.reference(entry.model)
     backend, exported = load_backend(entry.backend), read_ok(Export, layout.export(entry.export))
-    checkpoint, window = open_checkpoint(entry.model, entry.weights), entry.calibration.window
-    held = entry.recipe.settings.get("calibration_windows", CALIBRATION_WINDOWS)
-    text = windows(load_tokenizer(folder), Path(entry.calibration.text), window, window * held)
+    checkpoint = open_checkpoint(entry.model, entry.weights)
+    text = calibration_ids(folder, entry.calibration, entry.recipe.settings)
     ids = np.load(source / layout.IDS)[: entry.windows or None]
     reference = read_reference(source / layout.HIDDEN, Path(entry.weights))
     nll = float(np.load(source / layout.NLL)[: len(ids)].mean())

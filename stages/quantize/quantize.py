@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.backends.base import Calibration, Order
 from pipeline.backends.registry import load_backend
+from pipeline.calibration.text import calibration_ids
 from pipeline.entries import Quantize
 from pipeline.errors import ArtifactError, QualityError
 from pipeline.files import read_json, size_of, write_json
@@ -16,13 +17,9 @@ from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import build_size
 from pipeline.model.checkpoint import EMBEDDING, HEAD, elements, has_own_head, open_checkpoint, parameters, read_headers
-from pipeline.model.texts import windows
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.packaging.manifest import sha256
 from pipeline.records import Build, Export
 from pipeline.types import Checkpoint, Recipe, Status
-
-CALIBRATION_WINDOWS = 16
 
 
 def quantize(key: str, entry: Quantize, out: Path) -> Build:
@@ -76,9 +73,6 @@ def _estimate(checkpoint: Checkpoint, recipe: Recipe) -> int:
 
 
 def _calibration(entry: Quantize) -> Calibration | None:
-    wanted = entry.calibration
-    if wanted is None:
+    if entry.calibration is None:
         return None
-    count = entry.recipe.settings.get("calibration_windows", CALIBRATION_WINDOWS)
-    tokenizer = load_tokenizer(layout.model(entry.model))
-    return Calibration(windows(tokenizer, Path(wanted.text), wanted.window, wanted.window * count))
+    return Calibration(calibration_ids(layout.model(entry.model), entry.calibration, entry.recipe.settings))

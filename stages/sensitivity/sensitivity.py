@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import layout
+from pipeline.calibration.text import first_windows
 from pipeline.entries import Sensitivity
 from pipeline.errors import ConfigError, suggest
 from pipeline.files import scratch_folder
 from pipeline.found import Sensitivity as Found
 from pipeline.harness.run import progress
-from pipeline.model.texts import windows
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.search.run import Progress
 from pipeline.search.sensitivity import fisher, insertion, noisy, rounded
 from pipeline.types import Status
@@ -34,8 +33,8 @@ def sensitivity(key: str, entry: Sensitivity) -> Found:
     """Nats for a relative squared error of every matrix's outputs. Raises ConfigError for an unknown way."""
     if entry.way not in WAYS:
         raise ConfigError(f"unknown way '{entry.way}'", where="search.sensitivity", hint=suggest(entry.way, WAYS))
-    folder, window = layout.model(key), entry.text.window
-    ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
+    folder = layout.model(key)
+    ids = first_windows(folder, entry.text, entry.windows)
     with scratch_folder(layout.sensitivity(key)) as scratch:
         found = WAYS[entry.way](folder, Path(entry.weights), ids, scratch, entry.seed, progress(f"sensitivity@{key}"))
     return Found(Status.OK, "", found, int(ids.size), entry.way)

@@ -6,20 +6,19 @@ from pathlib import Path
 
 from pipeline import layout
 from pipeline.backends.registry import load_backend
+from pipeline.calibration.text import first_windows
 from pipeline.entries import Variants
 from pipeline.files import scratch_folder
 from pipeline.found import Variants as Found
 from pipeline.harness.run import progress
-from pipeline.model.texts import windows
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.search.variants import variants as measured
 from pipeline.types import Status
 
 
 def variants(key: str, entry: Variants) -> Found:
     """Bits and relative errors of every matrix in every format."""
-    folder, window = layout.model(entry.model), entry.text.window
-    ids = windows(load_tokenizer(folder), Path(entry.text.text), window, window * entry.windows)
+    folder = layout.model(entry.model)
+    ids = first_windows(folder, entry.text, entry.windows)
     with scratch_folder(layout.variants(key)) as scratch:
         found = measured(
             load_backend(entry.backend),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends.registry import backends
-from tests.support.project import Project
+from tests.support.project import SMOKE, Project
 from tests.support.tiny import ROOT
 
 TOY = Path(__file__).parent / "toy"
@@ -63,7 +63,8 @@ def test_the_contract_of_all_backends_holds_for_it(toy: Project) -> None:
 
 
 def test_bad_recipes_of_it_are_refused_while_planning(toy: Project) -> None:
-    done = toy.pipeline("plan", "backend=[toy]", "precision=[int8]", "backend.toy.recipes.int8.default.rounding=up")
+    wrong = "backend.toy.recipes.int8.default.rounding=up"
+    done = toy.pipeline("plan", *SMOKE, "backend=[toy]", "precision=[int8]", wrong)
     assert done.returncode == 2 and "'rounding: up' is none of nearest, down" in done.stderr
 
 
