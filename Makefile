@@ -4,6 +4,7 @@ PYTHON ?= python3
 OVERRIDES ?=
 SUITE ?=
 BACKENDS ?=
+JOBS ?=
 VENV := .venv
 RUN := source $(VENV)/bin/activate &&
 TORCH := torch==2.13.0
@@ -45,7 +46,7 @@ install-llamacpp:
 	  || { echo "llama.cpp was not compiled (a C++ compiler and the package index are needed): its cells are skipped"; exit 1; }
 
 repro: install
-	@$(RUN) { python -m pipeline repro $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES); code=$$?; \
+	@$(RUN) { python -m pipeline $(if $(JOBS),run --jobs $(JOBS) $(if $(SUITE),,suite=default),repro) $(if $(SUITE),suite=$(SUITE)) $(OVERRIDES); code=$$?; \
 	  echo; echo "Compare the runs:  source $(VENV)/bin/activate && python -m pipeline ui"; exit $$code; }
 
 lint: install

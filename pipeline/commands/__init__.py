@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "show the matrix: its cells, and what is left out by which rule",
     "compose": "write params.yaml from conf/ and overrides",
     "repro": "compose, run what is missing, and report",
+    "run": "the same with several stages at once",
     "report": "write reports/ again and print the comparison",
     "recommend": "which package to ship to each target, and why the others lost",
     "gate": "exit with 1 when a required cell misses a gate",

@@ -50,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if text != old:
         write_text(path, text)
     said = "is unchanged" if text == old else "written"
-    for lock in layout.locks(project_root()):
-        _set_aside_broken_lock(lock)
+    set_aside_broken_locks(project_root())
     line = f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n"
     _say(arguments, _composed(plan, text != old), line)
     return 0
@@ -67,8 +66,13 @@ def _say(arguments: argparse.Namespace, composed: Composed, line: str) -> None:
     sys.stdout.write(to_json(composed) if arguments.json else line)
 
 
-def _set_aside_broken_lock(path: Path) -> None:
+def set_aside_broken_locks(root: Path = Path()) -> None:
     """DVC writes dvc.lock in place: a kill may leave half of it. Its run cache knows the results without it."""
+    for lock in layout.locks(root):
+        _set_aside_if_broken(lock)
+
+
+def _set_aside_if_broken(path: Path) -> None:
     if _whole(path.read_text(encoding="utf-8", errors="replace")):
         return
     aside = path.with_name(f"{path.name}.broken")

@@ -20,6 +20,7 @@ from pipeline.files import fresh_folder, write_bytes, write_json
 from pipeline.harness.inputs import read_entry
 from pipeline.harness.interpreter import hide
 from pipeline.harness.outcome import Skip, why_skipped, why_unusable, write_skipped
+from pipeline.harness.parent import end_with_parent
 from pipeline.harness.place import place
 from pipeline.harness.said import said
 from pipeline.harness.screen import Screen, tools_apart
@@ -70,6 +71,7 @@ def run_stage(stage: str, key: str, work: Callable[[], object]) -> int:
     traceback.
     """
     global _screen
+    end_with_parent()
     with tools_apart(layout.log(stage, key), apart=bool(key) and _level() != "DEBUG") as stream:
         setup(stream)
         _screen = Screen(stage, key, place() if key else "", stream) if key else None

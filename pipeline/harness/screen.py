@@ -19,6 +19,7 @@ from pipeline.terminal import width
 
 TELLING = ("fetch", "reference", "fit", "evaluate")
 LONG_S = 60.0
+SHARED = "PHI_DEPLOY_SHARED"  # set where several stages show their lines on one terminal: the bar is the engine's
 BESIDE = 36  # columns of a bar beside its title
 UNITS = {"evaluate": "sequences", "fit": "builds", "quantize": "matrices", "reference": "sequences"}
 DONE, OPEN = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}", "{desc}: {elapsed}"
@@ -34,7 +35,8 @@ class Screen:
         self._begun = self._said = time.monotonic()
         self._bar: Any = None
         self._over = threading.Event()
-        if self.live:
+        self.shared = self.live and bool(os.environ.get(SHARED))
+        if self.live and not self.shared:
             self._open()
 
     def advance(self, done: int, total: int) -> None:
@@ -43,7 +45,7 @@ class Screen:
         if self._bar is not None:
             self._bar.bar_format, self._bar.total = DONE, total
             self._bar.update(done - self._bar.n)
-        elif now - self._said >= LONG_S:
+        elif not self.shared and now - self._said >= LONG_S:
             left = (now - self._begun) * (total - done) / max(done, 1)
             self._said = now
             unit = UNITS.get(self.stage, "")
@@ -58,7 +60,7 @@ class Screen:
             self.line(" · ".join(part for part in (self.title, said, took) if part))
 
     def line(self, text: str) -> None:
-        self.stream.write(text + "\n")
+        self.stream.write(f"\r\x1b[K{text}\n" if self.shared else f"{text}\n")
         self.stream.flush()
 
     def close(self) -> None:

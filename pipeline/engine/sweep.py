@@ -1,0 +1,90 @@
+"""A sweep on Dask: one task per stage that is due, and what came of each. Which worker, and when, is Dask's."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client, Future
+
+from pipeline.engine.board import Board
+from pipeline.engine.jobs import Job
+from pipeline.engine.workspace import StageFailed
+from pipeline.errors import first_line
+from pipeline.types import JSON
+
+TOPIC = "phi-deploy"
+TICK_S = 1.0
+
+
+@dataclass
+class Outcome:
+    """Lock entries of what was done, reasons of what failed, and what did not run because of it."""
+
+    done: dict[str, JSON] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def submit(
+    client: Client,
+    due: Mapping[str, Job],
+    above: Mapping[str, tuple[str, ...]],
+    task: Callable[..., JSON],
+    arguments: Callable[[Job], tuple[Any, ...]],
+    resources: Callable[[Job], Mapping[str, float]],
+) -> dict[str, Future]:
+    """A task per job: `task(job, *arguments(job), entries of what it stands on)`; benchmarks come last."""
+    futures: dict[str, Future] = {}
+    for name, job in due.items():
+        upstream = {maker: futures[maker] for maker in above[name] if maker in futures}
+        futures[name] = client.submit(
+            task,
+            job,
+            *arguments(job),
+            upstream,
+            key=(job.stage, f"{job.key}-{os.getpid()}"),
+            pure=False,
+            resources=dict(resources(job)),
+            priority=-1 if job.stage == "benchmark" else 0,
+        )
+    return futures
+
+
+def follow(client: Client, futures: Mapping[str, Future], board: Board, outcome: Outcome) -> None:
+    """Wait for all of them; `outcome` is filled as they end."""
+    names: queue.SimpleQueue[str] = queue.SimpleQueue()
+    client.subscribe_topic(TOPIC, lambda event: board.event(event[1]))
+    for name, future in futures.items():
+        future.add_done_callback(lambda _, name=name: names.put(name))
+    waiting = set(futures)
+    while waiting:
+        try:
+            name = names.get(timeout=TICK_S)
+        except queue.Empty:
+            board.tick()
+            continue
+        waiting.discard(name)
+        _settle(name, futures[name], board, outcome)
+        board.ended(name)
+
+
+def _settle(name: str, future: Future, board: Board, outcome: Outcome) -> None:
+    if future.status == "finished":
+        outcome.done[name] = future.result()
+        return
+    error = future.exception() if future.status == "error" else RuntimeError(f"it was {future.status}")
+    if isinstance(error, StageFailed):
+        if error.name != name:
+            outcome.left_out[name] = f"{error.name} failed"
+            return
+        outcome.failed[name] = error.reason
+        if not error.said:
+            board.say(f"error: {name}: {error.reason}")
+        return
+    reason = first_line(error) if error else "it was lost"
+    outcome.failed[name] = reason
+    board.say(f"error: {name}: {reason}")

@@ -1,0 +1,135 @@
+"""Every call into DVC that the engine makes, most of them private: DVC is pinned, and a test names each of them.
+
+A stage is run by DVC's own code (`Stage.reproduce`): its decision whether anything changed, its run cache, its
+removal, hashing and caching of results. Only two things are left out: dvc.yaml and dvc.lock are not read, since a
+stage is made from its command, dependencies and results; and lock files are written by the driver alone.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from dvc.dvcfile import ProjectFile
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.repo import Repo, lock_repo
+from dvc.stage.exceptions import StageCmdFailedError
+from dvc.stage.loader import StageLoader
+from dvc.stage.serialize import to_single_stage_lockfile
+
+from pipeline.engine.jobs import Job
+from pipeline.errors import first_line
+from pipeline.types import JSON
+
+Known = Mapping[str, JSON]  # lock entries by job
+_TURN = threading.Lock()
+_mine = threading.local()
+
+
+class StageFailed(Exception):  # noqa: N818 (crosses processes by name)
+    """A stage ended badly. `said`: its process told the reason on its own."""
+
+    def __init__(self, name: str, reason: str, said: bool) -> None:
+        super().__init__(name, reason, said)
+        self.name, self.reason, self.said = name, reason, said
+
+
+class Turns:
+    """DVC's lock of a workspace, for this process's threads as well: on its own it is asked for twice a second."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def lock(self) -> None:
+        _TURN.acquire()
+        try:
+            self._lock.lock()
+        except BaseException:
+            _TURN.release()
+            raise
+
+    def unlock(self) -> None:
+        self._lock.unlock()
+        _TURN.release()
+
+    @property
+    def is_locked(self) -> bool:
+        return bool(self._lock.is_locked)
+
+    def __enter__(self) -> None:
+        self.lock()
+
+    def __exit__(self, *_: object) -> None:
+        self.unlock()
+
+
+class Workspace:
+    """DVC in one folder, for one thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.repo = Repo(str(root), _wait_for_lock=True)
+        self.repo.lock = Turns(self.repo.lock)
+
+    def stage(self, job: Job, known: JSON | None = None) -> Any:
+        """DVC's stage, as of dvc.yaml and, where a lock entry is known, of dvc.lock."""
+        file = ProjectFile(self.repo, str(Path(self.repo.root_dir, job.file)))
+        data = {"wdir": "../..", "cmd": job.cmd, "deps": list(job.deps), "outs": list(job.outs)}
+        return StageLoader.load_stage(file, job.name, data, known or {})
+
+    def changed(self, jobs: Iterable[Job], known: Known) -> Iterator[bool]:
+        """Of each, whether its lock entry says something else than what lies here, as `dvc repro` asks."""
+        with lock_repo(self.repo):
+            for job in jobs:
+                stage = self.stage(job, known.get(job.name))
+                items = (*stage.deps, *stage.outs)
+                yield job.name not in known or stage.changed_stage() or any(item.status() for item in items)
+
+    def run(self, job: Job, known: JSON | None, env: Mapping[str, str]) -> JSON:
+        """Run a stage where something changed; its lock entry. Raises StageFailed."""
+        with _failing(job.name), lock_repo(self.repo):
+            stage = self.stage(job, known)
+            stage.reproduce(run_env=dict(env))
+            return entry_of(stage)
+
+    def once(self, name: str) -> None:
+        """Run guard, report or track. Raises StageFailed."""
+        with _failing(name):
+            self.repo.reproduce(name, single_item=True)
+
+    def write_locks(self, jobs: Sequence[Job], known: Known) -> None:
+        """Lock entries into each stage's dvc.lock, in this order, written once."""
+        with lock_repo(self.repo):
+            for _, group in groupby(jobs, key=lambda job: job.stage):
+                stages = [self.stage(job, known[job.name]) for job in group]
+                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+
+def workspace(root: Path) -> Workspace:
+    """This thread's, opened once."""
+    opened: dict[Path, Workspace] = _mine.__dict__.setdefault("opened", {})
+    if root not in opened:
+        opened[root] = Workspace(root)
+    return opened[root]
+
+
+def entry_of(stage: Any) -> JSON:
+    """A stage's entry in dvc.lock, as plain data."""
+    entry: JSON = json.loads(json.dumps(to_single_stage_lockfile(stage)))
+    return entry
+
+
+@contextmanager
+def _failing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (StageCmdFailedError, ReproductionError) as error:
+        cause = error.__cause__ or error
+        said = isinstance(cause, StageCmdFailedError)
+        raise StageFailed(name, first_line(cause), said) from None
+    except DvcException as error:
+        raise StageFailed(name, first_line(error), False) from None
