@@ -14,11 +14,9 @@ from pipeline.backends.onnxruntime.graph import append
 from pipeline.backends.onnxruntime.packing import Packed, Stored
 from pipeline.backends.onnxruntime.packing import packed as pack
 from pipeline.backends.onnxruntime.sources import source_of
-from pipeline.calibration import gptq
+from pipeline.calibration import gptq, integers
 from pipeline.calibration.moments import matrices
 from pipeline.errors import ArtifactError, ConfigError
-
-EXACT = 8  # bits from which rounding to nearest is as good
 
 
 def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) -> dict[str, Stored]:
@@ -46,15 +44,11 @@ def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) 
 
 
 def quantized(weights: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str) -> gptq.Quantized:
-    """A matrix [inputs, outputs] in a format: by GPTQ, or to nearest where 8 bits leave it nothing to gain."""
-    integers = grid(kind)
-    if integers is None:
+    """A matrix [inputs, outputs] in a format. Raises ConfigError for `float`."""
+    found = grid(kind)
+    if found is None:
         raise ConfigError(f"'{kind}' is no format of integers")
-    if moments is None:
-        return gptq.nearest(weights, np.ones(len(weights), np.float32), integers)
-    if integers.bits >= EXACT:
-        return gptq.nearest(weights, np.diag(moments).copy(), integers)
-    return gptq.quantize(weights, moments, integers)
+    return integers.quantized(weights, moments, found)
 
 
 def _packed(rows: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str, wide: Any) -> Packed:

@@ -1,4 +1,4 @@
-"""The formats of a matrix in an ONNX graph, by name: `int4-32` is 4 bits in blocks of 32, symmetric; `int8-64-asym` …
+"""The formats of a matrix in an ONNX graph, by name: integers (pipeline/calibration/integers.py), or `float`.
 
 They are MatMulNBits' (com.microsoft): packed integers, a scale per block in the graph's own type, and a zero point per
 block in as many bits as the integers where a format is asymmetric. GatherBlockQuantized reads the same bytes.
@@ -6,28 +6,18 @@ block in as many bits as the integers where a format is asymmetric. GatherBlockQ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.calibration import integers
 from pipeline.calibration.gptq import Grid
-from pipeline.errors import ConfigError
 
 FLOAT = "float"  # stays as the export has it
-NAME = re.compile(r"int(?P<bits>[48])-(?P<group>\d+)(?P<asymmetric>-asym)?")
 
 
 def grid(name: str) -> Grid | None:
     """The integers of a format; None for `float`. Raises ConfigError for an unknown one."""
-    if name == FLOAT:
-        return None
-    found = NAME.fullmatch(name)
-    if not found:
-        raise ConfigError(f"unknown format '{name}'", hint="int4-32, int4-32-asym, int8-128 … (16 to 256), or float")
-    group = int(found["group"])
-    if group < 16 or group & (group - 1):
-        raise ConfigError(f"group size {group} is no power of two from 16 up", hint="ONNX Runtime takes 16 to 256")
-    return Grid(int(found["bits"]), group, not found["asymmetric"])
+    return None if name == FLOAT else integers.grid(name)
 
 
 def name_of(settings: Mapping[str, Any], bits: int) -> str:

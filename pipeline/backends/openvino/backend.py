@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
 from pipeline.types import Checkpoint
 
@@ -16,9 +19,10 @@ class OpenVinoBackend(Backend):
     has_default_mode = True
 
     def methods(self) -> Mapping[str, Method]:
-        from pipeline.backends.openvino import nncf
+        from pipeline.backends.openvino.mixed import mixed
+        from pipeline.backends.openvino.nncf import compressed, method, quantized
 
-        return {"nncf": nncf.method(nncf.compressed), "nncf-ptq": nncf.method(nncf.quantized)}
+        return {"nncf": method(compressed), "nncf-ptq": method(quantized), "mixed": method(mixed)}
 
     def convert(self, checkpoint: Checkpoint, form: Form, out: Path) -> None:
         from pipeline.backends.openvino.convert import convert
@@ -43,6 +47,18 @@ class OpenVinoBackend(Backend):
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
+
+    def fitted(
+        self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        from pipeline.backends.openvino.mixed import fitted
+
+        return fitted(name, rows, moments)
+
+    def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:
+        from pipeline.backends.openvino.mixed import stored_bits
+
+        return stored_bits(name, inputs, outputs)
 
     def run_instruction(self, package: Path, name: str, prompt: str) -> str:
         from pipeline.backends.openvino.instruction import run_instruction
