@@ -100,7 +100,7 @@ class Variants:
 
 @dataclass(frozen=True)
 class Fit:
-    """The formats of a build, within `bounds` (names and units of gates), in at most `builds` builds.
+    """The formats of a build, within `bounds` (names and units of gates), in at most `builds` + `exchanges` builds.
 
     They are measured on `windows` of the reference; 0 is all.
     """
@@ -115,6 +115,7 @@ class Fit:
     bounds: Mapping[str, float]
     windows: int
     builds: int
+    exchanges: int
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ class Variants(Outcome):
 
 @dataclass(frozen=True)
 class Trial:
-    """A build that was measured on the way: what was predicted of it, and what it has (KL in nats)."""
+    """A build that was measured on the way: the KL that was expected of it, and what it has (nats).
+
+    `exchange`: by what the groups' predicted costs were multiplied for it; empty for a choice by what is predicted.
+    """
 
     formats: Mapping[str, int]  # how many matrices have each
     weight_bits: int
@@ -43,6 +46,7 @@ class Trial:
     kl_nats_mean: float
     top1_agreement: float
     perplexity_increase: float
+    exchange: str = ""
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ class SearchConf:
     calibration_windows: int = 16
     windows: int = 0  # of the reference, on which trials are measured; 0: all
     builds: int = 3  # at most, for one build
+    exchanges: int = 4  # at most, behind them
 
 
 @dataclass

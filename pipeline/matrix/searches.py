@@ -20,7 +20,7 @@ BOUNDS = (
     "max_package_mb",
 )  # gates that a search can meet
 WAYS = ("rounding", "noise", "fisher")  # to a matrix's sensitivity
-LEAST = {"sensitivity_windows": 1, "calibration_windows": 1, "windows": 0, "builds": 1}
+LEAST = {"sensitivity_windows": 1, "calibration_windows": 1, "windows": 0, "builds": 1, "exchanges": 0}
 PLACES = {"layers": "formats", "embedding": "embedding_formats", "lm_head": "lm_head_formats"}  # and the recipe's words
 
 
@@ -122,5 +122,6 @@ def add_search(
         bounds=bounds,
         windows=min(search["windows"], evaluate["slow_tokens"] // evaluate["window"]) if slow else search["windows"],
         builds=search["builds"],
+        exchanges=search["exchanges"],
     )
     plan.fits[build] = FitEntry(c.model, c.backend, export, weights, text.text, key, fit)

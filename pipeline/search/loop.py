@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import QualityError
 from pipeline.found import Point, Trial
 from pipeline.search.choice import Solution, Variants, best, frontier, smallest
+from pipeline.search.exchange import Exchange, Measured, Tried, worth_exchanging
 
 AIM = 0.97  # of a bound, so that a small miss is none
 NEAR = 0.85  # of the bound: what lies between it and the bound is not worth another build
@@ -25,13 +26,12 @@ MB = 1e6
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A trial's build, measured in the backend's own runtime: bytes, KL in nats, shares."""
+class Limits:
+    """How many trials a search may take, and how many exchanges behind them; `weights` of all matrices it is for."""
 
-    build_bytes: int
-    kl_nats_mean: float
-    top1_agreement: float
-    perplexity_increase: float
+    builds: int
+    exchanges: int = 0
+    weights: int = 0
 
 
 @dataclass
@@ -69,23 +69,23 @@ def search(
     sensitivity: Mapping[str, float],
     bounds: Mapping[str, float],
     measure: Callable[[Mapping[str, str]], Measured],
-    builds: int,
+    limits: Limits,
 ) -> dict[str, Any]:
-    """The fields of a `found.Fit`: the table of formats and how it was found, in at most `builds` trials.
+    """The fields of a `found.Fit`: the table of formats and how it was found, in as many trials as `limits` has.
 
     bounds: max_kl_nats, min_top1_agreement, max_perplexity_increase, max_package_mb, as far as they are there. With a
     bound on quality the smallest build is looked for, otherwise the best one within the size. Raises QualityError where
     nothing measured is within the bounds, with the best that can be had.
     """
-    fitted, tried = Calibration(), dict[int, tuple[Solution, Measured]]()
+    fitted, tried = Calibration(), list[Tried]()
     by_quality = any(name != "max_package_mb" for name in bounds)
-    allowed, room = float(bounds.get("max_kl_nats", math.inf if not by_quality else 1.0)), bounds.get("max_package_mb")
-    for number in range(builds):
-        solution = _next(variants, sensitivity, fitted, allowed, room if not by_quality else None, tried)
-        if solution is None or any(solution.table == old.table for old, _ in tried.values()):
+    allowed, most = float(bounds.get("max_kl_nats", math.inf if not by_quality else 1.0)), bounds.get("max_package_mb")
+    for _ in range(limits.builds):
+        solution = _next(variants, sensitivity, fitted, allowed, most if not by_quality else None, tried)
+        if solution is None or any(solution.table == old.solution.table for old in tried):
             break
         found = measure(solution.table)
-        tried[number] = (solution, found)
+        tried.append(Tried(solution, fitted.kl(solution.predicted), found))
         fitted.add(solution.predicted, found.kl_nats_mean)
         if by_quality:
             allowed = min(allowed, _allowed(found, bounds))
@@ -94,13 +94,19 @@ def search(
         elif _meets(found, bounds):
             break
     chosen = _chosen(tried, bounds, by_quality)
+    fails = chosen is None or worth_exchanging(tried[chosen], limits.weights)
+    if tried and limits.exchanges and fails:
+        room = max((each.solution.bits for each in tried if _meets(each.found, bounds)), default=0)
+        steps = Exchange(variants, sensitivity, AIM * allowed if by_quality else None)
+        tried += steps.taken(tried, room, measure, limits.exchanges)
+        chosen = _chosen(tried, bounds, by_quality)
     if chosen is None:
         raise QualityError(_nothing(tried, bounds), hint="loosen the bounds, or give the recipe wider formats")
     points = tuple(Point(s.bits, fitted.kl(s.predicted)) for s in frontier(variants, sensitivity))
     return {
-        "table": dict(tried[chosen][0].table),
+        "table": dict(tried[chosen].solution.table),
         "bounds": dict(bounds),
-        "trials": tuple(_trial(solution, found) for solution, found in tried.values()),
+        "trials": tuple(_trial(each) for each in tried),
         "chosen": chosen,
         "scale": fitted.scale,
         "exponent": fitted.exponent,
@@ -114,11 +120,11 @@ def _next(
     fitted: Calibration,
     allowed: float,
     room: float | None,
-    tried: Mapping[int, tuple[Solution, Measured]],
+    tried: Sequence[Tried],
 ) -> Solution | None:
     """What to build next: the smallest that is expected within `allowed` nats, or the best within `room` megabytes."""
     if room is not None:
-        beside = max((found.build_bytes - solution.bits // 8 for solution, found in tried.values()), default=0)
+        beside = max((each.found.build_bytes - each.solution.bits // 8 for each in tried), default=0)
         return best(variants, sensitivity, int(8 * (room * MB - beside)))
     widest = sum(max(v.bits for v in formats.values()) for formats in variants.values())
     return smallest(variants, sensitivity, fitted.prediction(AIM * allowed)) or best(variants, sensitivity, widest)
@@ -144,22 +150,20 @@ def _meets(found: Measured, bounds: Mapping[str, float]) -> bool:
     )
 
 
-def _chosen(
-    tried: Mapping[int, tuple[Solution, Measured]], bounds: Mapping[str, float], by_quality: bool
-) -> int | None:
+def _chosen(tried: Sequence[Tried], bounds: Mapping[str, float], by_quality: bool) -> int | None:
     """Of the trials within the bounds the smallest, or where only size is bounded the best."""
-    within = [number for number, (_, found) in tried.items() if _meets(found, bounds)]
+    within = [number for number, each in enumerate(tried) if _meets(each.found, bounds)]
     if by_quality:
-        return min(within, key=lambda number: tried[number][1].build_bytes, default=None)
-    return min(within, key=lambda number: tried[number][1].kl_nats_mean, default=None)
+        return min(within, key=lambda number: tried[number].found.build_bytes, default=None)
+    return min(within, key=lambda number: tried[number].found.kl_nats_mean, default=None)
 
 
-def _nothing(tried: Mapping[int, tuple[Solution, Measured]], bounds: Mapping[str, float]) -> str:
+def _nothing(tried: Sequence[Tried], bounds: Mapping[str, float]) -> str:
     """What cannot be had, and the best that can."""
     asked = ", ".join(f"{name} {value:g}" for name, value in bounds.items())
     if not tried:
         return f"nothing is within {asked}: the smallest formats take more"
-    found = min((found for _, found in tried.values()), key=lambda found: found.kl_nats_mean)
+    found = min((each.found for each in tried), key=lambda found: found.kl_nats_mean)
     had = (
         f"KL {found.kl_nats_mean:.2g} nats, top-1 {found.top1_agreement:.1%}, perplexity "
         f"{found.perplexity_increase:+.1%} at {found.build_bytes / MB:,.1f} MB"
@@ -167,13 +171,14 @@ def _nothing(tried: Mapping[int, tuple[Solution, Measured]], bounds: Mapping[str
     return f"nothing is within {asked}; the best of {len(tried)} builds has {had}"
 
 
-def _trial(solution: Solution, found: Measured) -> Trial:
+def _trial(tried: Tried) -> Trial:
     return Trial(
-        formats=dict(sorted(Counter(solution.table.values()).items())),
-        weight_bits=solution.bits,
-        build_bytes=found.build_bytes,
-        predicted=solution.predicted,
-        kl_nats_mean=found.kl_nats_mean,
-        top1_agreement=found.top1_agreement,
-        perplexity_increase=found.perplexity_increase,
+        formats=dict(sorted(Counter(tried.solution.table.values()).items())),
+        weight_bits=tried.solution.bits,
+        build_bytes=tried.found.build_bytes,
+        predicted=tried.expected,
+        kl_nats_mean=tried.found.kl_nats_mean,
+        top1_agreement=tried.found.top1_agreement,
+        perplexity_increase=tried.found.perplexity_increase,
+        exchange=tried.exchange,
     )

@@ -21,9 +21,10 @@ from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.scoring import read_reference, score_windows
-from pipeline.model.checkpoint import open_checkpoint
+from pipeline.model.checkpoint import elements, open_checkpoint, read_headers
 from pipeline.records import Export
-from pipeline.search.loop import Measured, search
+from pipeline.search.exchange import Measured
+from pipeline.search.loop import Limits, search
 from pipeline.types import Status
 
 
@@ -50,15 +51,17 @@ def fit(key: str, entry: Fit) -> Found:
             with backend.open(out) as session:
                 found = totals(score_windows(ids, reference, session.logits, backend.batch, lambda _: None))
             del session
-            report(next(made), entry.builds)
+            report(next(made), entry.builds + entry.exchanges)
             increase = found.perplexity / float(np.exp(nll)) - 1
             return Measured(size_of(out), found.kl_nats_mean, found.top1_agreement, increase)
 
+    matrices, tensors = read_ok(Variants, layout.variants(entry.variants)).matrices, read_headers(Path(entry.weights))
+    weights = sum(elements(tensors, name) for name in matrices)
     found = search(
-        read_ok(Variants, layout.variants(entry.variants)).matrices,
+        matrices,
         read_ok(Sensitivity, layout.sensitivity(entry.model)).matrices,
         entry.bounds,
         measure,
-        entry.builds,
+        Limits(entry.builds, entry.exchanges, weights),
     )
     return Found(Status.OK, "", tokens=int(ids.size - len(ids)), **found)

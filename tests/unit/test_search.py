@@ -11,8 +11,9 @@ import pytest
 from pipeline.errors import QualityError
 from pipeline.found import Variant
 from pipeline.matrix.searches import label
-from pipeline.search.choice import best, cost, frontier, smallest
-from pipeline.search.loop import Measured, search
+from pipeline.search.choice import Solution, best, cost, frontier, smallest
+from pipeline.search.exchange import Measured, Tried, worth_exchanging
+from pipeline.search.loop import Limits, search
 
 MATRICES, FORMATS = ("a", "b", "c", "d"), ("small", "middle", "large")
 SENSITIVITY = {"a": 1.0, "b": 0.1, "c": 3.0, "d": 0.02, "lookup": 0.5}
@@ -86,7 +87,7 @@ def test_predictions_that_are_off_are_corrected_by_what_is_measured(scale: float
     tool = Tool(scale, power)
     costs = sorted(scale * cost**power for _, cost in every(table(2)))
     bound = costs[35]
-    found = search(table(2), SENSITIVITY, {"max_kl_nats": bound}, tool, 3)
+    found = search(table(2), SENSITIVITY, {"max_kl_nats": bound}, tool, Limits(3))
     taken = found["trials"][found["chosen"]]
     assert tool.built <= 3 and taken.kl_nats_mean <= bound
     least = min(b for b, c in every(table(2)) if scale * c**power <= bound)
@@ -95,16 +96,48 @@ def test_predictions_that_are_off_are_corrected_by_what_is_measured(scale: float
 
 
 def test_other_bounds_count_as_well() -> None:
-    found = search(table(2), SENSITIVITY, {"max_kl_nats": 1.0, "min_top1_agreement": 0.88}, Tool(1.0), 3)
+    found = search(table(2), SENSITIVITY, {"max_kl_nats": 1.0, "min_top1_agreement": 0.88}, Tool(1.0), Limits(3))
     assert found["trials"][found["chosen"]].top1_agreement >= 0.88
 
 
 def test_the_best_within_a_size() -> None:
     bits = sorted(b for b, _ in every(table(2)))[40]
-    found = search(table(2), SENSITIVITY, {"max_package_mb": (bits / 8 + 100) / 1e6}, Tool(1.0), 3)
+    found = search(table(2), SENSITIVITY, {"max_package_mb": (bits / 8 + 100) / 1e6}, Tool(1.0), Limits(3))
     taken = found["trials"][found["chosen"]]
     assert taken.build_bytes <= bits / 8 + 100
     assert taken.kl_nats_mean == pytest.approx(min(c for b, c in every(table(2)) if b <= bits), rel=0.01)
+
+
+class Unlike(Tool):
+    """A tool where two matrices cost other than is believed: errors that do not add up."""
+
+    def __call__(self, chosen: Mapping[str, str]) -> Measured:
+        factors = {"a": 20.0, "c": 0.05}
+        self.built += 1
+        taken = {matrix: table(2)[matrix][name] for matrix, name in chosen.items()}
+        kl = sum(factors.get(matrix, 1.0) * cost(v, SENSITIVITY) for matrix, v in taken.items())
+        return Measured(sum(v.bits for v in taken.values()) // 8 + 100, kl, 1.0, 0.0)
+
+
+def test_exchanges_find_what_predictions_miss_and_keep_the_bound() -> None:
+    bounds, tool = {"max_kl_nats": 0.04}, Unlike(1.0)
+    without = search(table(2), SENSITIVITY, bounds, Unlike(1.0), Limits(3))
+    found = search(table(2), SENSITIVITY, bounds, tool, Limits(3, exchanges=4))
+    old, new = (made["trials"][made["chosen"]] for made in (without, found))
+    assert tool.built <= 7 and not old.exchange and "a × " in new.exchange
+    assert new.kl_nats_mean <= 0.04 and new.build_bytes < 0.7 * old.build_bytes
+
+
+def test_exchanges_are_for_predictions_that_fail_or_narrow_formats() -> None:
+    near = search(table(2), SENSITIVITY, {"max_kl_nats": 0.02}, Tool(1.2), Limits(3, exchanges=4, weights=1))
+    assert not any(trial.exchange for trial in near["trials"])
+
+    def tried(kl: float) -> Tried:
+        return Tried(Solution({}, 4000, 0.01), 0.01, Measured(500, kl, 1.0, 0.0))
+
+    assert not worth_exchanging(tried(0.0124), 1000) and worth_exchanging(tried(0.0126), 1000)
+    assert not worth_exchanging(tried(0.0081), 1000) and worth_exchanging(tried(0.0079), 1000)
+    assert worth_exchanging(tried(0.01), 1200)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +145,7 @@ def test_the_best_within_a_size() -> None:
 )
 def test_a_bound_that_nothing_meets_is_an_error_that_says_what_can_be_had(bounds: dict[str, float]) -> None:
     with pytest.raises(QualityError, match="nothing is within") as error:
-        search(table(2), SENSITIVITY, bounds, Tool(1.0), 3)
+        search(table(2), SENSITIVITY, bounds, Tool(1.0), Limits(3))
     if "max_kl_nats" in bounds:
         assert "the best of" in str(error.value) and " MB" in str(error.value)
 
