@@ -12,6 +12,7 @@ PACKAGES = Path("packages")
 REPORTS = Path("reports")
 HOST = Path("host")
 INPUTS = Path("inputs")
+FITS = ARTIFACTS / "fits"  # formats that were found
 IMPORTS = Path("imports")  # speeds that other devices measured
 RECORDS = Path("records")
 RECEIPTS = Path(".tracking")
@@ -58,7 +59,7 @@ FORMATS = "formats.json"  # in a build's folder: the format of each matrix, wher
 
 def fit(key: str) -> Path:
     """The table of formats that was found for a build."""
-    return ARTIFACTS / "fits" / f"{key}.json"
+    return FITS / f"{key}.json"
 
 
 def evaluation(key: str) -> Path:

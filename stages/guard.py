@@ -29,6 +29,7 @@ def guard() -> None:
         write_json(layout.host(name), facts)
     write_json(layout.host("machine"), host.machine_facts())
     write_inputs(plan)
+    layout.FITS.mkdir(parents=True, exist_ok=True)  # the report depends on it, also where nothing is searched
     due, count = count_due(plan)
     begin(due, count)
     log.info("guard: %d stages, %s", count, f"{due} to run" if due else "nothing to run")

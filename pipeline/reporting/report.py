@@ -12,6 +12,7 @@ from pipeline.reporting.compact import metrics_json
 from pipeline.reporting.page.page import page
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.replace import replace
+from pipeline.reporting.searched import searched
 from pipeline.reporting.summary import summary
 from pipeline.rows import Row
 
@@ -28,6 +29,6 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
     replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))
     draw(rows, {name: look.colour for name, look in plan.backends.items()}, reports)
-    replace(reports / "index.html", page(rows, plan))
+    replace(reports / "index.html", page(rows, plan, searched(plan, rows, root)))
     replace(root / layout.CELLS, tables.cells_json(rows))
     return rows

@@ -128,7 +128,7 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
             "mark": {"type": "point", "size": 90, "filled": True},
             "encoding": {
                 **position,
-                "color": {"field": "backend", "type": "nominal", "scale": _scale(shown, colours), "title": None},
+                "color": {"field": "backend", "type": "nominal", "scale": colour_scale(shown, colours), "title": None},
                 "shape": {"field": "precision", "type": "nominal", "scale": _shapes(shown), "title": None},
                 "opacity": faded,
                 "tooltip": [
@@ -216,7 +216,8 @@ def _error_bars(position: JSON) -> JSON:
     }
 
 
-def _scale(shown: Sequence[JSON], known: Mapping[str, str]) -> JSON:
+def colour_scale(shown: Sequence[JSON], known: Mapping[str, str]) -> JSON:
+    """Backends' own colours, and others for those that have none."""
     names = list(dict.fromkeys(point["backend"] for point in shown))
     more = iter(MORE_COLOURS * (1 + len(names)))
     return {"domain": names, "range": [known.get(name) or next(more) for name in names]}

@@ -15,7 +15,8 @@ function show() {
   const first = [...document.querySelectorAll("#cells ~ .scroll tbody tr")];
   document.getElementById("count").textContent = `${first.filter((row) => !row.hidden).length} of ${first.length} cells`;
   for (const view of views) {
-    for (const name of ["cells", "gates"]) {
+    for (const name of Object.keys(data)) {
+      if (!view.data_names.includes(name)) continue;
       view.change(name, vega.changeset().remove(() => true).insert(data[name].filter(wanted)));
     }
     view.runAsync();
@@ -58,7 +59,7 @@ async function draw() {
   const layout = { bottom: { direction: "vertical", anchor: "start" } };
   const legend = { labelColor: text, symbolBaseFillColor: text, symbolBaseStrokeColor: text, orient: "bottom", columns, layout };
   const config = { background: null, view: { stroke: null }, axis, legend };
-  const datasets = { cells: data.cells.filter(wanted), gates: data.gates.filter(wanted) };
+  const datasets = Object.fromEntries(Object.entries(data).map(([name, held]) => [name, held.filter(wanted)]));
   const drawn = [];
   for (const place of document.querySelectorAll(".chart")) {
     const named = place.dataset.spec.replace(/"(--[a-z]+)"/g, (_, name) => JSON.stringify(colour(name)));
@@ -69,6 +70,7 @@ async function draw() {
       config,
       tooltip: { theme: dark.matches ? "dark" : "light" },
     });
+    made.view.data_names = Object.keys(datasets).filter((name) => place.dataset.spec.includes(`"${name}"`));
     drawn.push(made.view);
   }
   views = drawn;

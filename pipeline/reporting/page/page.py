@@ -13,19 +13,21 @@ from pipeline.reporting.figures import NOISY, tally, title
 from pipeline.reporting.missing import missing
 from pipeline.reporting.page.bundle import BUNDLE
 from pipeline.reporting.page.charts import chart, gates, points
+from pipeline.reporting.page.frontier import frontier
 from pipeline.reporting.page.made import commands, made_of, models_of
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.page.sections import MAIN, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
 from pipeline.rows import Row
+from pipeline.types import JSON
 
 HERE = Path(__file__).parent
 FILTERS = ("model", "target", "backend")
 
 
-def page(rows: Sequence[Row], plan: Plan) -> str:
-    """The whole page; the same rows give the same text. Every text in it is escaped."""
+def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = ()) -> str:
+    """The whole page; the same rows give the same text. Every text in it is escaped. found: points of searches."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     said = [verdict(rows, target) for target in targets_of(rows)]
@@ -39,7 +41,8 @@ def page(rows: Sequence[Row], plan: Plan) -> str:
         tally=tally(rows),
         verdicts=[(one, _of(rows, one)) for one in said],
         filters={name: _options(rows, name) for name in FILTERS},
-        data={"cells": shown, "gates": gates(rows, shown)},
+        data={"cells": shown, "gates": gates(rows, shown), "searches": list(found)},
+        frontier=frontier(found, colours),
         charts=[
             (picture.title, chart(shown, colours, "speed" if picture.speed else "size", picture.x_label))
             for picture in PICTURES
