@@ -54,8 +54,12 @@ def frontier(found: Sequence[JSON], colours: Mapping[str, str]) -> JSON | None:
             },
             {
                 "transform": [{"filter": "datum.kind == 'built'"}],
-                "mark": {"type": "point", "shape": "diamond", "strokeWidth": 2, "size": 110},
-                "encoding": {**shown, "fillOpacity": {"condition": {"test": "datum.chosen", "value": 1}, "value": 0}},
+                "mark": {"type": "point", "shape": "diamond", "strokeWidth": 2, "size": 110, "filled": True},
+                "encoding": {
+                    **shown,
+                    "stroke": {**colour, "legend": None},
+                    "fillOpacity": {"condition": {"test": "datum.chosen", "value": 1}, "value": 0},
+                },
             },
             {
                 "transform": [{"filter": "datum.kind == 'recipe' || datum.chosen"}],
