@@ -8,7 +8,10 @@ that groups stay runs of neighbouring inputs, as kernels read them. Each scale i
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +62,7 @@ def quantize(weights: NDArray[np.float32], hessian: NDArray[np.float32], grid: G
     diagonal = np.diag(hessian).copy()
     scales, zeros = _ranges(weights, diagonal, grid)
     inputs = len(weights)
-    order = np.argsort(-diagonal, kind="stable")
-    factor = inverse_factor(hessian[np.ix_(order, order)])
+    order, factor = _ordered(hessian)
     rest = np.ascontiguousarray(weights[order])
     integers = np.empty(weights.shape, np.uint8)
     groups = order // grid.group
@@ -98,8 +100,36 @@ def _rounded(
     return np.asarray(np.clip(np.rint(weights / scale) + zero, 0, grid.top), np.float32)
 
 
-def inverse_factor(hessian: NDArray[np.float32]) -> NDArray[np.float32]:
+Moments = NDArray[np.float32]
+Found = TypeVar("Found")
+
+
+def _once(compute: Callable[[Moments], Found]) -> Callable[[Moments], Found]:
+    """Remembers what the last matrix of moments gave, as long as that is there: formats are tried one after another."""
+    last: list[tuple[weakref.ref[Moments], Found]] = []
+
+    def remembered(moments: Moments) -> Found:
+        if not last or last[0][0]() is not moments:
+            last[:] = [(weakref.ref(moments), compute(moments))]
+        return last[0][1]
+
+    return remembered
+
+
+@_once
+def _ordered(hessian: Moments) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(inputs by falling H_ii, the factor of the Hessian in that order)."""
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    return order, _inverse_factor(hessian[np.ix_(order, order)])
+
+
+@_once
+def inverse_factor(hessian: Moments) -> NDArray[np.float32]:
     """The upper Cholesky factor of the damped Hessian's inverse; an input that is always zero counts as independent."""
+    return _inverse_factor(hessian)
+
+
+def _inverse_factor(hessian: Moments) -> NDArray[np.float32]:
     damped = hessian.astype(np.float64)
     diagonal = np.diag(damped).copy()
     diagonal[diagonal <= 0] = 1.0

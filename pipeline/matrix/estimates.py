@@ -34,6 +34,12 @@ PROCESS = 0.4e9  # bytes of a stage without a model
 WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold the model
 
 
+SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insertion half a pass for each matrix
+MATRICES = 4  # of a layer
+VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
+LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
+
+
 @dataclass(frozen=True)
 class Rates:
     """A backend's: seconds a GB of checkpoint by family, bytes held a byte of checkpoint; what its runtime does.
@@ -134,6 +140,7 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         seconds = count * tokens / rates.scored + asked[build.model].generated * built[key] / rates.read
         held = built[key] * rates.held * (2 if _cast(build.quantize.backend, recipe.family) else 1)
         found.append(Need("evaluate", key, STAGE_S + seconds / speedup + READING * built[key] / 1e9, PROCESS + held))
+    found += search_needs(plan, shapes, found, speedup)
     for key, cell in plan.cells.items():
         rates, size = BACKENDS.get(cell.backend, OTHER), built[cell.build]
         found.append(Need("package", key, STAGE_S + 3.5 * size / 1e9, PROCESS))
@@ -163,6 +170,28 @@ def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calib
         largest, slowest = CALIBRATED.get(backend, CALIBRATED["openvino"])
         held, seconds = max(held, largest), max(seconds, slowest * checkpoint / 1e9)
     return Need("quantize", key, STAGE_S + seconds, PROCESS + held * checkpoint)
+
+
+def search_needs(plan: Plan, shapes: Mapping[str, Dimensions], known: Iterable[Need], speedup: float) -> list[Need]:
+    """Of the stages that find formats; `known` has what their builds and evaluations take."""
+    found, seconds = [], {(need.stage, need.key): need.seconds for need in known}
+    held = {(need.stage, need.key): need.memory for need in known}
+    for model, entry in plan.sensitivities.items():
+        way, count, hidden = entry.sensitivity, shapes[model].parameters, shapes[model].hidden_size
+        layers = count / (4 * hidden**2 + 3 * hidden * shapes[model].intermediate_size)
+        passes = SENSITIVITY_PASSES.get(way.way) or layers * MATRICES / 2
+        work = passes * count * way.windows * way.text.window / REFERENCE_RATE / speedup
+        found.append(Need("sensitivity", model, STAGE_S + work, PROCESS + LAYER_HELD * count))
+    for key, variant in plan.variants.items():
+        count, own = shapes[variant.model].parameters, variant.variants
+        work = count * own.windows * own.text.window / REFERENCE_RATE / speedup
+        work += VARIANT_S * len(own.formats["layers"]) * 2 * count / 1e9
+        found.append(Need("variants", key, STAGE_S + work, PROCESS + LAYER_HELD * count))
+    for key, fit in plan.fits.items():
+        once = seconds["quantize", key] + seconds["evaluate", key]
+        most = max(held["quantize", key], held["evaluate", key])
+        found.append(Need("fit", key, STAGE_S + fit.fit.builds * once, most))
+    return found
 
 
 def _cast(backend: str, family: Family) -> bool:

@@ -55,6 +55,21 @@ def test_estimates_are_within_a_factor_of_two_of_what_was_measured() -> None:
     assert compared >= 9
 
 
+def test_a_search_takes_its_builds_and_a_run_of_half_the_model_for_each_matrix() -> None:
+    fitting = ["model=[phi-3.5-mini]", "target=[cpu]", "precision=[fit]", "backend=[onnxruntime]"]
+
+    def took(*more: str) -> dict[str, float]:
+        return {need.stage: need.seconds for need in of([*fitting, *more])[2]}
+
+    usual = took()
+    assert {"sensitivity", "variants", "fit"} <= usual.keys()
+    assert usual["fit"] > 2.5 * (usual["quantize"] + usual["evaluate"])
+    assert took("search.builds=1")["fit"] < usual["fit"] / 2
+    assert took("search.sensitivity=fisher")["sensitivity"] < usual["sensitivity"] / 5
+    assert took("search.sensitivity_windows=8")["sensitivity"] > 3 * usual["sensitivity"]
+    assert 1800 < usual["sensitivity"] < 4 * 3600  # an hour or two on two cores
+
+
 def test_more_tokens_take_longer_and_a_device_elsewhere_is_not_timed() -> None:
     short, long = (sum(need.seconds for need in of([*CELLS, "target=[cpu]"], tokens)[2]) for tokens in (256, 20480))
     assert long > 3 * short
