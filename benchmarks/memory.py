@@ -24,14 +24,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.workspace import copy_project  # noqa: E402
 from pipeline.backends.process import TreeWatch  # noqa: E402
 from pipeline.harness.host import machine_facts  # noqa: E402
+from pipeline.harness.params import read_templates  # noqa: E402
 from pipeline.model.checkpoint import read_headers  # noqa: E402
 
 TARGETS = {"mlx": "apple-silicon"}
@@ -111,7 +110,7 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    plan = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["plan"]
+    plan = read_templates(root)
     (export,), (build,) = plan["exports"], plan["builds"]
     subprocess.run(
         [sys.executable, "-m", "stages", "guard"], cwd=root, env=environment, check=True, capture_output=True

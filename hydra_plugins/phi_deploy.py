@@ -1,5 +1,8 @@
-"""Hydra and DVC import this file by themselves: it registers the schema and the resolvers, no logic."""
+"""Hydra and DVC import this file by themselves: it registers the schema, the resolvers and patterns, no logic."""
 
 from pipeline.matrix.compose import register
+from pipeline.matrix.patterns import Patterns, PatternsPath
 
-register()
+__all__ = ["Patterns", "PatternsPath"]
+
+register(write=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
 STAGES = Path("stages")
+PLAN = STAGES / "plan.yaml"  # beside params.yaml, which is all parameters of experiments
 ARTIFACTS = Path("artifacts")
 PACKAGES = Path("packages")
 REPORTS = Path("reports")

@@ -126,9 +126,14 @@ class Plan:
     fits: dict[str, FitEntry] = field(default_factory=dict)
 
     def templates(self) -> JSON:
-        """What params.yaml has of it: the strings that dvc.yaml's templates fill in."""
+        """What stages/plan.yaml has of it: the strings that dvc.yaml's templates fill in, and its size in words.
+
+        The size is the one parameter of experiments in it: DVC shows all strings of a file that it fills in, but where
+        a stage names a key of the file, that key alone.
+        """
         groups = {name: getattr(self, name) for name in GROUPS}
-        return {name: {key: _strings(entry) for key, entry in group.items()} for name, group in groups.items()}
+        entries = {name: {key: _strings(entry) for key, entry in group.items()} for name, group in groups.items()}
+        return {"matrix": f"{len(self.cells)} cells", **entries}
 
 
 def _strings(entry: Any) -> dict[str, str]:

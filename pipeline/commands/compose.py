@@ -1,4 +1,4 @@
-"""compose: conf/ and overrides → params.yaml."""
+"""compose: conf/ and overrides → params.yaml, and the plan for the stages' templates beside it."""
 
 from __future__ import annotations
 
@@ -39,20 +39,22 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from pipeline.files import write_text
     from pipeline.matrix.compose import compose_config, settings_of, to_yaml
-    from pipeline.matrix.conf import project_root
+    from pipeline.matrix.conf import project_root, write_plan
     from pipeline.matrix.plan import make_plan
 
     config = compose_config(arguments.overrides)
     plan = make_plan(settings_of(config))
     path = project_root() / layout.PARAMS
+    written = write_plan(plan, project_root())
     text = to_yaml(config)
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     if text != old:
         write_text(path, text)
-    said = "is unchanged" if text == old else "written"
+        written = True
+    said = "written" if written else "is unchanged"
     set_aside_broken_locks(project_root())
     line = f"params.yaml {said}: {len(plan.cells)} cells, {len(plan.excluded)} excluded; run: dvc repro\n"
-    _say(arguments, _composed(plan, text != old), line)
+    _say(arguments, _composed(plan, written), line)
     return 0
 
 

@@ -15,7 +15,7 @@ from pipeline.engine import local, needs
 from pipeline.engine.jobs import Job, below, jobs_of, upstream
 from pipeline.engine.sweep import Outcome
 from pipeline.engine.workspace import StageFailed, Workspace
-from pipeline.harness.params import load_yaml, read_params
+from pipeline.harness.params import load_yaml, read_params, read_templates
 from pipeline.harness.stages import STAGES
 from pipeline.matrix.plan import make_plan
 from pipeline.reporting.console import SAID_BY
@@ -41,7 +41,7 @@ def _drive(beside: int, dashboard: bool) -> int:
     if code := _once(space, "guard"):
         return code
     params = read_params()
-    jobs = jobs_of(params["plan"])
+    jobs = jobs_of(read_templates())
     above, known = upstream(jobs), lock_entries()
     due = due_of(space, jobs, above, known)
     if due:

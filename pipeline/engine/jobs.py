@@ -42,8 +42,8 @@ class Job:
         return (layout.STAGES / self.stage / "dvc.yaml").as_posix()
 
 
-def jobs_of(groups: Mapping[str, Mapping[str, Mapping[str, str]]], root: Path = Path()) -> dict[str, Job]:
-    """Every entry of every stage by its name, in the plan's order; `groups` is the plan in params.yaml.
+def jobs_of(groups: JSON, root: Path = Path()) -> dict[str, Job]:
+    """Every entry of every stage by its name, in the plan's order; `groups` is the plan beside params.yaml.
 
     Raises ConfigError for a dvc.yaml that says more than this reads.
     """
@@ -59,7 +59,7 @@ def jobs_of(groups: Mapping[str, Mapping[str, Mapping[str, str]]], root: Path = 
 
 
 def _group(body: JSON, path: Path) -> str:
-    named = re.fullmatch(r"\$\{plan\.(\w+)\}", str(body.get("foreach")))
+    named = re.fullmatch(r"\$\{(\w+)\}", str(body.get("foreach")))
     if set(body) != {"foreach", "do"} or named is None or set(body["do"]) != _DECLARES:
         raise ConfigError(
             f"the engine reads foreach over the plan with {', '.join(sorted(_DECLARES))} alone", where=str(path)

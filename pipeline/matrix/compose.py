@@ -1,10 +1,9 @@
-"""Hydra composition: conf/ and overrides in, params.yaml out. The only module that imports hydra."""
+"""Hydra composition: conf/ and overrides in, params.yaml out. With patterns, the only module that imports hydra."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,20 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import layout
 from pipeline.errors import ConfigError, PipelineError, suggest
 from pipeline.matrix.checks import AXES
-from pipeline.matrix.conf import conf_digest, project_root
+from pipeline.matrix.conf import conf_digest, project_root, write_plan
+from pipeline.matrix.patterns import PATTERN, matching
 from pipeline.matrix.plan import SETTINGS, make_plan
 from pipeline.matrix.schema import Config
 from pipeline.types import JSON
 
-PATTERN = "*?"
 
+def register(write: bool = False) -> None:
+    """Tell Hydra the schema and the resolvers; safe to call twice.
 
-def register() -> None:
-    """Tell Hydra the schema and the resolvers; safe to call twice."""
+    `write`: resolving the config writes the plan as well. DVC, which composes by itself, has no other hook for it.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("plan", _resolve_plan, replace=True)
+    OmegaConf.register_new_resolver("plan", _write_plan if write else layout.PLAN.as_posix, replace=True)
     OmegaConf.register_new_resolver("conf_digest", conf_digest, replace=True)
 
 
@@ -37,11 +38,11 @@ def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any]
 
     Raises ConfigError with one clear line for every mistake in conf/ or overrides.
     """
-    register()
     root = project_root()
     overrides = _options(root / layout.CONF, overrides)
     try:
         with initialize_config_dir(str((root / layout.CONF).resolve()), version_base="1.3"):
+            register()  # after Hydra has found hydra_plugins/, which is DVC's
             config = compose("config", list(overrides))
             _check_keys(config, "")
             if finish:
@@ -68,8 +69,9 @@ def settings_of(config: Any) -> JSON:
     return plain
 
 
-def _resolve_plan(*, _root_: Any) -> Any:
-    return OmegaConf.create(make_plan(settings_of(_root_)).templates())
+def _write_plan(*, _root_: Any) -> str:
+    write_plan(make_plan(settings_of(_root_)), project_root())
+    return layout.PLAN.as_posix()
 
 
 def _options(conf: Path, overrides: Sequence[str]) -> list[str]:
@@ -99,7 +101,7 @@ def _matching(group: str, option: str, known: Iterable[str]) -> list[str]:
         if option not in known:
             raise ConfigError(f"unknown {group} '{option}'", hint=suggest(option, known))
         return [option]
-    found = sorted(name for name in known if fnmatchcase(name, option))
+    found = matching(group, option)
     if not found:
         plain = option.translate(dict.fromkeys(map(ord, PATTERN)))
         raise ConfigError(f"no {group} matches '{option}'", hint=suggest(plain, known))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from pipeline import layout
 from pipeline.errors import ConfigError, StaleParamsError
-from pipeline.harness.params import COMPOSE, load_yaml
+from pipeline.files import write_text
+from pipeline.harness.params import COMPOSE, load_yaml, read_templates
 from pipeline.matrix.plan import make_plan
 from pipeline.planned import Plan
 from pipeline.types import JSON
+
+PLAN_HEAD = "# written with params.yaml, by: python -m pipeline compose, or dvc exp run\n"
 
 
 def project_root() -> Path:
@@ -45,14 +49,25 @@ def _said(path: Path) -> bytes:
         return text.encode()  # composing says what is wrong with it
 
 
+def write_plan(plan: Plan, root: Path) -> bool:
+    """Write what dvc.yaml's templates take of the plan; whether that was another before."""
+    path = root / layout.PLAN
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = PLAN_HEAD + yaml.dump(plan.templates(), Dumper=dumper, sort_keys=False)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_text(path, text)
+    return True
+
+
 def check_fresh(params: JSON) -> Plan:
     """The plan of params.yaml's own settings.
 
-    Raises StaleParamsError when conf/ changed since, or the file's templates are not what its settings give.
+    Raises StaleParamsError when conf/ changed since, or the templates beside it are not what its settings give.
     """
     if params.get("conf_digest") != conf_digest():
         raise StaleParamsError("conf/ changed after params.yaml was composed", hint=f"run: {COMPOSE}")
     plan = make_plan(params)
-    if plan.templates() != params["plan"]:
-        raise StaleParamsError("params.yaml's plan is not what its own settings give", hint=f"run: {COMPOSE}")
+    if plan.templates() != read_templates():
+        raise StaleParamsError(f"{layout.PLAN} is not what params.yaml's settings give", hint=f"run: {COMPOSE}")
     return plan

@@ -181,4 +181,4 @@ class Config:
     benchmark: BenchmarkConf = field(default_factory=BenchmarkConf)
     track: TrackConf = field(default_factory=TrackConf)
     conf_digest: Any = "${conf_digest:}"
-    plan: Any = "${plan:}"
+    plan: Any = "${plan:}"  # the file that has it

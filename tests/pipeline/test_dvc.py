@@ -19,10 +19,24 @@ def test_exp_run_composes_what_compose_writes(copy: Project) -> None:
     words = [word for override in (*SMOKE, "precision=[int4]") for word in ("-S", override)]
     done = copy.dvc("exp", "run", *words)
     assert done.returncode == 0, done.stderr
-    composed = (copy.root / "params.yaml").read_text(encoding="utf-8")
+    composed = written(copy)
     assert [record["id"] for record in copy.json("reports/cells.json")] == [CELL]
     copy.compose("precision=[int4]")
-    assert (copy.root / "params.yaml").read_text(encoding="utf-8") == composed
+    assert written(copy) == composed
+
+
+def written(project: Project) -> list[str]:
+    return [(project.root / name).read_text(encoding="utf-8") for name in ("params.yaml", "stages/plan.yaml")]
+
+
+def test_the_plan_is_no_parameter_of_experiments(copy: Project) -> None:
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "start")
+    copy.compose("precision=[int4]")
+    changed = json.loads(copy.dvc("params", "diff", "--json").stdout)
+    assert changed.pop("stages/plan.yaml") == {"matrix": {"old": "2 cells", "new": "1 cells"}}
+    assert set(changed) == {"params.yaml"}
+    assert {key.partition(".")[0] for key in changed["params.yaml"]} == {"precision"}
 
 
 def test_an_experiment_in_another_folder_lands_in_the_same_mlflow_store(copy: Project) -> None:

@@ -88,9 +88,9 @@ def test_an_edit_of_conf_trips_guard_with_the_command_to_run(copy: Project) -> N
 
 
 def test_a_plan_edited_by_hand_is_stale(copy: Project) -> None:
-    copy.edit("params.yaml", "export: local_onnxruntime_fp32", "export: local_onnxruntime_fp16")
+    copy.edit("stages/plan.yaml", "export: local_onnxruntime_fp32", "export: local_onnxruntime_fp16")
     done = copy.pipeline("compose", "--check")
-    assert done.returncode == 2 and "plan is not what its own settings give" in done.stderr
+    assert done.returncode == 2 and "plan.yaml is not what params.yaml" in done.stderr
 
 
 def patched_python(folder: Path, code: str) -> dict[str, str]:

@@ -84,7 +84,7 @@ def make_project(root: Path, repository: bool = True) -> Project:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock", "plan.yaml"))
         else:
             shutil.copyfile(source, target)
     write_checkpoint(root / "models" / "tiny")

@@ -91,7 +91,7 @@ def make_results(root: Path, cells: tuple[str, ...] = CELLS) -> Results:
         "suite": "default",
         "seed": 0,
         "track": {"experiment": "phi-deploy", "max_package_mb": 1},
-        "plan": {},
+        "plan": "stages/plan.yaml",
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     (root / "stages/package").mkdir(parents=True)

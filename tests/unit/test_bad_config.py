@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.support.project import Project
+from tests.support.project import SMOKE, Project
 
 LOCAL = ("model=[local]", "model.local.path=models/tiny")
 
@@ -118,6 +120,26 @@ def test_patterns_name_options_while_composing(project: Project) -> None:
 
     names = {cell.split("_")[1] for cell in json.loads(done.stdout)["cells"]}
     assert names == {"fp32", "int4-q4-0", "int4-q4-k-m", "int4-q4-k-m-imatrix", "int4-q4-k-s"}
+
+
+DVC_COMPOSES = """
+import sys
+from pathlib import Path
+from dvc.utils.hydra import compose_and_dump
+compose_and_dump("params.yaml", str(Path("conf").resolve()), None, "config", str(Path.cwd()), sys.argv[1:])
+"""
+
+
+def test_dvc_composes_a_pattern_to_what_compose_writes(project: Project) -> None:
+    words = [*SMOKE, "precision=[fp32,int4-q4-*]"]
+    done = project.run(sys.executable, "-c", DVC_COMPOSES, *words)
+    assert done.returncode == 0, done.stderr
+    names = ("params.yaml", "stages/plan.yaml")
+    written = [(project.root / name).read_text("utf-8") for name in names]
+    project.compose("precision=[fp32,int4-q4-*]")
+    assert [(project.root / name).read_text("utf-8") for name in names] == written
+    done = project.run(sys.executable, "-c", DVC_COMPOSES, *SMOKE, "precision=[int9*]")
+    assert "Could not load 'precision/int9*'" in done.stderr
 
 
 def test_a_comment_in_conf_makes_nothing_stale_but_a_value_and_a_package_do(project: Project) -> None:

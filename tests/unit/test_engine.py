@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.engine.jobs import below, jobs_of, upstream
 from pipeline.engine.needs import BESIDE, Share, default_jobs, machine, shares
-from pipeline.harness.params import read_params
+from pipeline.harness.params import read_params, read_templates
 from tests.support.project import Project, make_project
 from tests.support.tiny import ROOT
 
@@ -35,7 +35,7 @@ def test_stages_and_their_graph_are_those_that_dvc_reads(
     monkeypatch.chdir(bare.root)
     done = bare.pipeline("compose", suite)
     assert done.returncode == 0, done.stderr
-    jobs = jobs_of(read_params()["plan"])
+    jobs = jobs_of(read_templates())
     graph = Repo(".").index.graph
     stages = {stage.name: stage for stage in graph if "@" in stage.name}
     assert set(jobs) == set(stages) and jobs
@@ -56,7 +56,7 @@ def test_the_run_cache_knows_a_stage_by_the_key_that_dvc_gives_it(copy: Project)
     from pipeline.engine.workspace import Workspace
 
     os.chdir(copy.root)
-    space, jobs = Workspace(copy.root), jobs_of(read_params()["plan"])
+    space, jobs = Workspace(copy.root), jobs_of(read_templates())
     with lock_repo(space.repo):
         for job in jobs.values():
             stage = space.stage(job)
@@ -146,7 +146,7 @@ def test_a_large_model_has_its_cores_and_a_small_one_shares_them(
     done = bare.pipeline("compose", "model=[phi-tiny,phi-3.5-mini]", "precision=[int4,fit]", "target=[cpu]")
     assert done.returncode == 0, done.stderr
     params = read_params()
-    jobs = jobs_of(params["plan"])
+    jobs = jobs_of(read_templates())
     found = shares(make_plan(params), params, jobs, 2)
     assert set(found) == set(jobs)
     assert found["reference@phi-3-5-mini"].all_cores and not found["reference@phi-tiny"].all_cores

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.matrix.plan import make_plan
+from pipeline.planned import Plan
 from tests.support.project import Project
 from tests.support.tiny import ROOT
 
@@ -126,32 +128,33 @@ LATER = {
 }
 
 
+def plan_of(overrides: list[str]) -> Plan:
+    from pipeline.matrix.compose import compose_config, settings_of
+
+    return make_plan(compose_config(overrides, settings_of))
+
+
 def test_there_are_options_to_test() -> None:
     assert len(OPTIONS) >= 15
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_every_option_in_conf_composes(option: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pipeline.matrix.compose import compose_config
-
     monkeypatch.chdir(ROOT)
     group, name = option.parent.name, option.stem
     value = name if group == "suite" else f"[{name}]"
     extra = ["model.local.path=models/phi-tiny"] if (group, name) == ("model", "local") else []
     if name in LATER:
         with pytest.raises(ConfigError, match=f"every cell of the matrix is excluded.*{LATER[name]}"):
-            compose_config([f"{group}={value}"])
+            plan_of([f"{group}={value}"])
         return
-    config = compose_config([f"{group}={value}", *extra])
-    assert len(config.plan.cells) > 0
+    assert plan_of([f"{group}={value}", *extra]).cells
 
 
 def test_what_no_toolchain_here_makes_is_left_out_with_what_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.matrix.compose import compose_config
-
     monkeypatch.chdir(ROOT)
     with pytest.raises(ConfigError, match="toolchain-is-here: a Core ML model is compiled on a Mac"):
-        compose_config(["target=[apple-silicon]", "backend=[onnxruntime]"])
+        plan_of(["target=[apple-silicon]", "backend=[onnxruntime]"])
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")

@@ -105,7 +105,7 @@ def test_dvcs_declarations_say_what_the_table_says() -> None:
     """The command, the group and the results of every stage over the plan."""
     for name, stage in inputs.STAGES.items():
         body = STAGES[name]
-        assert body["foreach"] == f"${{plan.{stage.group}}}"
+        assert body["foreach"] == f"${{{stage.group}}}"
         assert body["do"]["cmd"] == f"python -m stages {name} ${{key}}"
         assert body["do"]["outs"] == [path.as_posix() for path in stage.outs("${key}")]
 
