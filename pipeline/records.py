@@ -157,7 +157,8 @@ class Evaluation(Outcome):
 class Packaged(Outcome):
     """What the report needs of a package: `sha256` is of files.sha256, which covers the runtime's files.
 
-    `checkpoint` has the SHA-256 of each file of weights that it was made of; `commit` is the hub's, or empty.
+    `checkpoint` has the SHA-256 of each file of weights that it was made of; `commit` is the hub's, or empty. `run` is
+    the card's instruction.
     """
 
     path: str
@@ -167,6 +168,7 @@ class Packaged(Outcome):
     quantization: QuantizationStats
     commit: str = ""
     checkpoint: Mapping[str, str] | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True)

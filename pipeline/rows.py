@@ -65,13 +65,14 @@ class Figures(Speed, Size, Common, Quality):
 
 @dataclass(frozen=True)
 class PackageRef:
-    """Where a cell's package is, of which bytes, and of which checkpoint."""
+    """Where a cell's package is, of which bytes, of which checkpoint, and how it is run."""
 
     path: str
     size_bytes: int
     sha256: str
     commit: str = ""
     checkpoint: Mapping[str, str] | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True)

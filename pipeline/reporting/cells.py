@@ -90,7 +90,7 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
 
 
 def _package(held: Packaged) -> PackageRef:
-    return PackageRef(held.path, held.size_bytes, held.sha256, held.commit, held.checkpoint)
+    return PackageRef(held.path, held.size_bytes, held.sha256, held.commit, held.checkpoint, held.run)
 
 
 def _reference(evaluation: Evaluation | Outcome, package: Package) -> ReferenceFigures | None:

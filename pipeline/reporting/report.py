@@ -9,7 +9,8 @@ from pipeline.planned import Plan
 from pipeline.reporting import tables
 from pipeline.reporting.cells import cell_rows
 from pipeline.reporting.compact import metrics_json
-from pipeline.reporting.page.page import page
+from pipeline.reporting.page.made import commit_of
+from pipeline.reporting.page.page import page, same_page
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.replace import replace
 from pipeline.reporting.searched import searched
@@ -29,6 +30,12 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
     replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))
     draw(rows, {name: look.colour for name, look in plan.backends.items()}, reports)
-    replace(reports / "index.html", page(rows, plan, searched(plan, rows, root)))
+    _replace_page(reports / "index.html", page(rows, plan, searched(plan, rows, root), commit_of(root)))
     replace(root / layout.CELLS, tables.cells_json(rows))
     return rows
+
+
+def _replace_page(path: Path, text: str) -> None:
+    """A page that tells the same of another commit stays: DVC has its digest."""
+    if not (path.is_file() and same_page(path.read_text(encoding="utf-8", errors="replace"), text)):
+        replace(path, text)

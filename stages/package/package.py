@@ -70,6 +70,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         quantization=quantization,
         commit=manifest["source"]["revision"],
         checkpoint=manifest["source"]["weights_sha256"],
+        run=run,
     )
     write_json(layout.package_record(key), plain(record))
     return {**manifest, "files": digests(out)}

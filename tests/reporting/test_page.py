@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pipeline.records import Example
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.page.bundle import BUNDLE, VERSIONS
+from pipeline.reporting.page.made import steps
 from pipeline.reporting.page.page import page
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.report import write_report
@@ -165,6 +167,39 @@ def test_the_page_names_the_checkpoint_and_the_data_by_their_digests(matrix: Mat
     made = html.partition('id="made"')[2]
     assert f"model.safetensors: sha256 {'de' * 32}" in made and f"text.txt: sha256 {'cd' * 32}" in made
     assert "(commit c0ffee)" in made
+
+
+def test_a_package_is_shown_with_the_lines_that_run_it(matrix: Matrix) -> None:
+    cell = matrix.add("int4")
+    matrix.run(cell)
+    matrix.packaged(cell, run='```bash\npip install x\n```\n\n```python\nrun("a & <b>")\n```\nOn cpu: as it is.\n')
+    html, rows = html_of(matrix)
+    assert steps(rows[0]) == [("bash", "pip install x"), ("python", 'run("a & <b>")'), ("", "On cpu: as it is.")]
+    made = html.partition('id="made"')[2]
+    assert html.count(">pip install x</pre>") == 2 and "run(&#34;a &amp; &lt;b&gt;&#34;)</pre>" in made
+
+
+def test_the_page_names_its_commit_and_stays_as_it_is_where_only_that_changed(four: Matrix) -> None:
+    html, _ = html_of(four)
+    assert 'id="commit"' not in html  # no repository
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        subprocess.run(["git", *who, *words], cwd=four.root, check=True, capture_output=True)
+
+    (four.root / "params.yaml").write_text("a: 1\n", encoding="utf-8")
+    (four.root / "dvc.lock").write_text("a: 1\n", encoding="utf-8")
+    git("init", "-q")
+    git("add", "params.yaml", "dvc.lock")
+    git("commit", "-qm", "one")
+    for name in ("params.yaml", "dvc.lock"):
+        (four.root / name).write_text("a: 2\n", encoding="utf-8")
+    first, _ = html_of(four)
+    assert re.search(r'<code id="commit">[0-9a-f]{40}, with changes in params.yaml</code>', first)
+    git("commit", "-qam", "two")
+    assert html_of(four)[0] == first
+    four.run("phi-tiny_int4_onnxruntime_cpu", decode_tokens_per_s=1.0)
+    assert re.search(r'<code id="commit">[0-9a-f]{40}</code>', html_of(four)[0])
 
 
 def test_every_package_that_departs_has_a_text(matrix: Matrix) -> None:

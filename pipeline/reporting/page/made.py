@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.rows import Row
@@ -57,6 +60,33 @@ def commands(row: Row) -> str:
         f"python -m pipeline benchmark {path}",
     )
     return "\n".join(lines) if path else ""
+
+
+def steps(row: Row) -> list[tuple[str, str]]:
+    """The card's instruction in its parts: code and the language it is in, or a sentence and no language."""
+    parts = (row.package.run if row.package else "").split("```")
+    found = []
+    for number, part in enumerate(parts):
+        language, _, code = part.partition("\n") if number % 2 else ("", "", part)
+        if code.strip():
+            found.append((language, code.strip()))
+    return found
+
+
+def commit_of(root: Path) -> str:
+    """The git commit of the project, and what differs from it besides results; empty outside a repository."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8", timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", done.stdout, re.MULTILINE)
+    if done.returncode or not commit:
+        return ""
+    entries = (line.partition("\t")[0].rpartition(" ")[2] for line in done.stdout.splitlines() if line[:1] in "12u")
+    changed = [name for name in entries if not name.endswith("dvc.lock") and not name.startswith("reports/")]
+    named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    return f"{commit[1]}, with changes in {named}" if changed else commit[1]
 
 
 def _gate(name: str, bound: float, value: float | None, margin: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,20 +15,25 @@ from pipeline.reporting.missing import missing
 from pipeline.reporting.page.bundle import BUNDLE
 from pipeline.reporting.page.charts import chart, gates, points
 from pipeline.reporting.page.frontier import frontier
-from pipeline.reporting.page.made import commands, made_of, models_of
+from pipeline.reporting.page.made import commands, made_of, models_of, steps
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.page.sections import MAIN, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
 from pipeline.rows import Row
 from pipeline.types import JSON
+from pipeline.version import VERSION
 
 HERE = Path(__file__).parent
+COMMIT = re.compile(r'<code id="commit">[^<]*</code>')
 FILTERS = ("model", "target", "backend")
 
 
-def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = ()) -> str:
-    """The whole page; the same rows give the same text. Every text in it is escaped. found: points of searches."""
+def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = (), commit: str = "") -> str:
+    """The whole page; the same rows give the same text. Every text in it is escaped.
+
+    found: points of searches. commit: of the project, for people; `same_page` does not look at it.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     said = [verdict(rows, target) for target in targets_of(rows)]
@@ -56,12 +62,20 @@ def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = ()) -> str:
         rows=rows,
         made_of=made_of,
         commands=commands,
+        steps=steps,
+        commit=commit,
+        version=VERSION,
         shipped={one.choice.choice for one in said},
         notes=_notes(rows),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
         vega=base64.b64encode(BUNDLE.read_bytes()).decode(),
     )
+
+
+def same_page(one: str, other: str) -> bool:
+    """Whether two pages are the same but for the commit that they were made at."""
+    return COMMIT.sub("", one) == COMMIT.sub("", other)
 
 
 def _of(rows: Sequence[Row], said: Said) -> Row | None:
