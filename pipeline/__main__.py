@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.errors import explain, suggest
 from pipeline.terminal import paint
 from pipeline.version import VERSION
 
-ANYWHERE = ("benchmark", "verify", "completion")  # on a device there is nothing but the package
+ANYWHERE = ("init", "benchmark", "verify", "completion")  # on a device there is nothing but the package
 MARK = Path("conf/config.yaml")
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     command.configure(own)
     arguments = own.parse_args(words[1:])
     if words[0] not in ANYWHERE:
-        _enter_project(arguments)
+        _enter_project(arguments, words)
     try:
         return int(command.run(arguments))
     except BrokenPipeError:
@@ -46,16 +47,32 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(*expected)
 
 
-def _enter_project(arguments: argparse.Namespace) -> None:
-    """Run in the project's root, from wherever in it; paths that were given stay what they are."""
+def _enter_project(arguments: argparse.Namespace, words: list[str]) -> None:
+    """Run in the project's root, from wherever in it; paths that were given stay what they are.
+
+    A project's stages run the code that it holds, and so do the commands in it, whatever is installed.
+    """
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / MARK).is_file()), here)
+    own = root / "pipeline/__main__.py"
+    if own.is_file() and not own.samefile(__file__):
+        sys.exit(_by(root, words))
     for name, value in vars(arguments).items():
         if isinstance(value, Path):
             setattr(arguments, name, here / value)
         elif isinstance(value, list) and value and isinstance(value[0], Path):
             setattr(arguments, name, [here / path for path in value])
     os.chdir(root)
+
+
+def _by(root: Path, words: list[str]) -> int:
+    """The command by a project's own code; on POSIX it takes this process's place."""
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    command, environment = [sys.executable, "-P", "-m", "pipeline", *words], {**os.environ, "PYTHONPATH": path}
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execve(command[0], command, environment)
+    return subprocess.run(command, env=environment).returncode
 
 
 def _fail(text: str, code: int) -> int:

@@ -12,6 +12,7 @@ from pipeline.version import VERSION
 
 ABOUT = "Phi models on devices: a matrix of model × precision × backend × target, as comparable packages."
 COMMANDS = {
+    "init": "make a project in an empty folder: conf/, data, stages and the shipped model",
     "plan": "show the matrix: its cells, and what is left out by which rule",
     "compose": "write params.yaml from conf/ and overrides",
     "repro": "compose, run what is missing, and report",

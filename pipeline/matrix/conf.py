@@ -26,7 +26,10 @@ def project_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / layout.CONF / "config.yaml").is_file():
             return folder
-    raise ConfigError("there is no conf/config.yaml here or above", hint="run this in the project's folder")
+    raise ConfigError(
+        "there is no conf/config.yaml here or above",
+        hint="run this in the project's folder, or make one: phi-deploy init FOLDER",
+    )
 
 
 def conf_digest(root: Path | None = None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-import shutil
+import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.init import HELD, LEFT, PROJECT, _copy
 from tests.support.tiny import ROOT
 
 FOLDERS = ("pipeline", "stages")
@@ -55,10 +57,8 @@ def test_every_imported_package_is_declared_outside_the_extra_for_development() 
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built from a copy of what git would have."""
     root = tmp_path_factory.mktemp("source")
-    for name in ("pipeline", "stages"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copyfile(ROOT / name, root / name)
+    for name in ("pipeline", *PROJECT):
+        _copy(ROOT / name, root / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "out", "."]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -68,9 +68,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_wheel_holds_every_module_and_runs(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if name.startswith("pipeline/")}
+        held = {name for name in archive.namelist() if name.startswith("pipeline/") and f"/{HELD}/" not in name}
         archive.extractall(tmp_path)
     files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in DATA)
     assert held == {path.relative_to(ROOT).as_posix() for path in files}
     done = subprocess.run([sys.executable, "-m", "pipeline", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "recommend" in done.stdout, done.stderr
+
+
+def test_a_wheel_makes_a_project_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    installed, folder = tmp_path / "installed", tmp_path / "project"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+
+    def said(*words: str, cwd: Path = folder) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        done = subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    assert "phi-deploy init FOLDER" in said("-m", "pipeline", "plan", cwd=tmp_path)
+    assert "in a new git repository" in said("-m", "pipeline", "init", "project", cwd=tmp_path)
+    assert "the folder is not empty" in said("-m", "pipeline", "init", "project", cwd=tmp_path)
+    for name in ("pipeline", *PROJECT):
+        source = ROOT / name
+        files = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+        for file in (file for file in files if not set(file.parts) & set(LEFT)):
+            assert (folder / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
+    # the commands are those of the folder's code, from wherever in it; DVC composes and guard accepts what it wrote
+    (folder / "pipeline/version.py").write_text('VERSION = "9"\n', encoding="utf-8")
+    plan = json.loads(said("-m", "pipeline", "plan", "--json", "precision=[int4]", "target=[cpu]", cwd=folder / "conf"))
+    assert len(plan["cells"]) == 3
+    assert "3 cells" in said("-m", "pipeline", "compose", "precision=[int4]", "target=[cpu]", cwd=folder / "conf")
+    assert not said("-m", "stages", "guard") and (folder / "inputs/fetch/phi-tiny.json").is_file()
