@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pipeline.planned import Plan
-from pipeline.types import JSON
+from pipeline.types import JSON, Family
+
+if TYPE_CHECKING:
+    from pipeline.model.dimensions import Dimensions
 
 LEAST = 40  # columns that settings take beside their cell
 
@@ -19,16 +24,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.matrix.compose import compose_config, settings_of
     from pipeline.matrix.plan import make_plan
+    from pipeline.model.dimensions import dimensions
     from pipeline.strict import to_json
 
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
-    shown = to_json(plan) if arguments.json else text(plan) + cost(plan, settings)
-    sys.stdout.write(shown)
+    if arguments.json:
+        sys.stdout.write(to_json(plan))
+        return 0
+    shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
+    sys.stdout.write(text(plan, sizes(plan, shapes)) + cost(plan, settings, shapes))
     return 0
 
 
-def cost(plan: Plan, settings: JSON) -> str:
+def sizes(plan: Plan, shapes: Mapping[str, Dimensions]) -> dict[str, str]:
+    """What each cell's package will take, in MB: predicted where its recipe and the model's shape say it."""
+    from pipeline.matrix.packed import package_size
+
+    found = {}
+    for key, cell in plan.cells.items():
+        build = plan.builds[cell.build]
+        form, shape = plan.exports[build.export].convert.form, shapes[cell.model]
+        known = shape.vocab_size and build.quantize.recipe.family != Family.FIT
+        size = package_size(build.quantize.recipe, form, shape) / 1e6
+        found[key] = "–" if not known else f"{size:,.0f}" if size >= 100 else f"{size:.1f}"
+    return found
+
+
+def cost(plan: Plan, settings: JSON, shapes: Mapping[str, Dimensions]) -> str:
     """What the plan takes, about, in disk, time and memory, and what is here."""
     import shutil
     from pathlib import Path
@@ -36,10 +59,8 @@ def cost(plan: Plan, settings: JSON) -> str:
     from pipeline.commands import estimate
     from pipeline.harness.disk import copies
     from pipeline.matrix.sizes import DEFER_ABOVE, plan_size
-    from pipeline.model.dimensions import dimensions
     from pipeline.terminal import wrapped
 
-    shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
     needed, free = plan_size(plan, shapes, DEFER_ABOVE, copies(Path())), shutil.disk_usage(Path()).free
     said = f"{free / 1e9:.1f} GB free{': too little' if free < needed else ''}"
     lines = [line for told in estimate.lines(plan, settings, shapes) for line in wrapped(told)]
@@ -47,25 +68,25 @@ def cost(plan: Plan, settings: JSON) -> str:
     return "\n".join(lines) + "\n"
 
 
-def text(plan: Plan) -> str:
-    """The cells as a table, then the excluded combinations with their reasons."""
+def text(plan: Plan, megabytes: Mapping[str, str]) -> str:
+    """The cells as a table, with how large their packages will be, then the excluded with their reasons."""
     import textwrap
 
     from pipeline.matrix.plan import grouped
     from pipeline.terminal import width, wrapped
 
-    rows = [("cell", "method", "settings")]
+    rows = [("cell", "MB", "method", "settings")]
     for key, cell in plan.cells.items():
         recipe = plan.builds[cell.build].quantize.recipe
         settings = " ".join(f"{name}={_short(value)}" for name, value in recipe.settings.items())
-        rows.append((key, recipe.method, settings))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    indent = " " * (sum(widths) + 4)
+        rows.append((key, megabytes[key], recipe.method, settings))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    indent = " " * (sum(widths) + 6)
     if width() - len(indent) < LEAST:  # the settings below their cell
         indent = "    "
     lines = []
-    for first, second, third in rows:
-        head = f"{first:<{widths[0]}}  {second:<{widths[1]}}  "
+    for first, size, second, third in rows:
+        head = f"{first:<{widths[0]}}  {size:>{widths[1]}}  {second:<{widths[2]}}  "
         if len(head) + len(third) <= width():
             lines.append((head + third).rstrip())
             continue

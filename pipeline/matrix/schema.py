@@ -26,6 +26,8 @@ class ModelConf:
     hidden_size: int = 0
     intermediate_size: int = 0
     parameters: int = 0
+    vocab_size: int = 0
+    tied_embeddings: bool = False
 
 
 @dataclass

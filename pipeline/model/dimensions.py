@@ -18,6 +18,7 @@ from pipeline.model.checkpoint import ADAPTER, MERGE
 class Dimensions:
     """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included.
 
+    vocab_size: rows of the embedding and of the lm_head, which are one table where they are `tied`; 0: not known.
     `traits` are what backends may not honour; of a model that is not here yet, none are known.
     """
 
@@ -26,6 +27,8 @@ class Dimensions:
     intermediate_size: int
     context_length: int
     parameters: int
+    vocab_size: int = 0
+    tied: bool = False
     traits: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +71,8 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
         intermediate_size=inner,
         context_length=int(whole.get("max_position_embeddings") or 0),
         parameters=layers * per_layer + embeddings + hidden,
+        vocab_size=vocab,
+        tied=bool(whole.get("tie_word_embeddings")),
         traits=found,
     )
 
@@ -91,4 +96,4 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
             where=where,
             hint="see conf/model/phi-3.5-mini.yaml",
         )
-    return Dimensions(**{field: model[field] for field in stated})
+    return Dimensions(**{field: model[field] for field in (*stated, "vocab_size")}, tied=model["tied_embeddings"])
