@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="empty, or not there yet (default: .)",
     )
+    parser.add_argument("--json", action="store_true", help="where it is, and whether in a git repository, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     for name in PROJECT:
         _copy(held / name, folder / name)
     _copy(package, folder / "pipeline")
-    said = _versioned(folder)
+    git = _versioned(folder)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"folder": str(folder.resolve()), "git": git}) + "\n")
+        return 0
+    said = "" if git else "; there is no git, so that dvc exp does not work"
     sys.stdout.write(f"{folder.resolve()}: a project with the model phi-tiny{said}\n")
     sys.stdout.write(f"next: {'' if folder == Path() else f'cd {folder} && '}phi-deploy plan\n")
     return 0
@@ -58,16 +64,15 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _versioned(folder: Path) -> str:
-    """A git repository, where the folder is in none; DVC wants one, or to be told that there is none."""
+def _versioned(folder: Path) -> bool:
+    """Whether there is git: a folder in no repository gets its own, and DVC is told where there can be none."""
     try:
-        inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=folder, capture_output=True)
-        if inside.returncode == 0:
-            return ""
-        if subprocess.run(["git", "init", "-q"], cwd=folder).returncode == 0:
-            return ", in a new git repository"
+        for command in (("git", "rev-parse", "--git-dir"), ("git", "init", "-q")):
+            if subprocess.run(command, cwd=folder, capture_output=True).returncode == 0:
+                return True
     except OSError:
         pass
-    with (folder / ".dvc/config").open("a", encoding="utf-8") as config:
-        config.write("[core]\n    no_scm = true\n")
-    return "; there is no git, so that dvc exp does not work"
+    config = folder / ".dvc/config"
+    told = config.read_text(encoding="utf-8").replace("[core]\n", "[core]\n    no_scm = true\n", 1)
+    config.write_text(told, encoding="utf-8")
+    return False

@@ -87,7 +87,8 @@ def test_a_wheel_makes_a_project_in_an_empty_folder(wheel: Path, tmp_path: Path)
         return done.stdout if done.returncode == 0 else done.stderr
 
     assert "phi-deploy init FOLDER" in said("-m", "pipeline", "plan", cwd=tmp_path)
-    assert "in a new git repository" in said("-m", "pipeline", "init", "project", cwd=tmp_path)
+    made = json.loads(said("-m", "pipeline", "init", "project", "--json", cwd=tmp_path))
+    assert made == {"folder": str(folder), "git": True} and (folder / ".git").is_dir()
     assert "the folder is not empty" in said("-m", "pipeline", "init", "project", cwd=tmp_path)
     for name in ("pipeline", *PROJECT):
         source = ROOT / name
@@ -100,3 +101,13 @@ def test_a_wheel_makes_a_project_in_an_empty_folder(wheel: Path, tmp_path: Path)
     assert len(plan["cells"]) == 3
     assert "3 cells" in said("-m", "pipeline", "compose", "precision=[int4]", "target=[cpu]", cwd=folder / "conf")
     assert not said("-m", "stages", "guard") and (folder / "inputs/fetch/phi-tiny.json").is_file()
+
+
+def test_without_git_dvc_is_told(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipeline", "init", "project"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "there is no git" in done.stdout, done.stderr
+    status = [sys.executable, "-m", "dvc", "status", "-q"]
+    done = subprocess.run(status, cwd=tmp_path / "project", env=environment, capture_output=True, text=True)
+    assert "error" not in done.stderr.lower(), done.stderr
