@@ -14,7 +14,7 @@ from pipeline.errors import explain, suggest
 from pipeline.terminal import paint
 from pipeline.version import VERSION
 
-ANYWHERE = ("init", "benchmark", "verify", "completion")  # on a device there is nothing but the package
+ANYWHERE = ("init", "benchmark", "verify", "completion", "worker")  # there may be nothing but a package
 MARK = Path("conf/config.yaml")
 
 

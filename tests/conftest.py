@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support.project import Project, make_project
+from tests.support.sweeps import make_placeholder_project
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def copy(finished: Project, tmp_path: Path) -> Project:
     root = tmp_path / "copy"
     shutil.copytree(finished.root, root, symlinks=True)
     return Project(root)
+
+
+@pytest.fixture
+def placeholders(tmp_path: Path) -> Project:
+    """Two cells of one model, whose stages do nothing."""
+    return make_placeholder_project(tmp_path / "placeholders")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 from pipeline.engine.needs import Share
@@ -29,8 +29,10 @@ class Board:
             self._bar = tqdm(total=len(shares), bar_format="{desc}", leave=False, file=self.stream, ncols=width())
 
     def event(self, said: Mapping[str, Any]) -> None:
-        """A worker's word that a stage has begun there."""
-        if said["name"] in self.open:
+        """A worker's word that a stage has begun there, or that it is of no use."""
+        if "problem" in said:
+            self.say(f"warning: {said['problem']}")
+        elif said["name"] in self.open:
             self.running[said["name"]] = (str(said.get("host", "")), time.monotonic())
 
     def ended(self, name: str) -> None:
@@ -40,6 +42,16 @@ class Board:
             self._took += time.monotonic() - self.running.pop(name)[1]
             self._asked += self.shares[name].seconds
         self.tick()
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Stages that are not of this sweep after all."""
+        self.open.difference_update(names)
+        self.shares = {name: share for name, share in self.shares.items() if name in self.open}
+
+    def begin(self, shares: Mapping[str, Share]) -> None:
+        """More stages, of which nothing was known before."""
+        self.shares = {**self.shares, **shares}
+        self.open.update(shares)
 
     def tick(self) -> None:
         """Draw again; in a log, if a minute has passed."""
@@ -56,6 +68,10 @@ class Board:
         shown = [f"{name.replace('@', ' ')}{f' on {host}' if host else ''}" for name, (host, _) in self.running.items()]
         left = f"about {_duration(self.left())} left" if self._took else ""
         return " · ".join(filter(None, (f"{done} of {len(self.shares)}", left, ", ".join(shown))))
+
+    def place(self) -> str:
+        """`12 of 87`, of the stage that ends now."""
+        return f"{len(self.shares) - len(self.open) + 1} of {len(self.shares)}"
 
     def left(self) -> float:
         """Seconds to go: what the plan expects, by what it expected wrongly so far; benchmarks one after another."""

@@ -8,11 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import layout
 from pipeline.engine import local, needs
+from pipeline.engine.cluster import Sweep, run_cluster
 from pipeline.engine.jobs import Job, below, jobs_of, upstream
+from pipeline.engine.link import Link
 from pipeline.engine.sweep import Outcome
 from pipeline.engine.workspace import StageFailed, Workspace
 from pipeline.harness.params import load_yaml, read_params, read_templates
@@ -25,36 +28,46 @@ INTERRUPTED = 130
 NAMED = 4
 
 
-def drive(beside: int, dashboard: bool) -> int:
-    """Run what is missing, `beside` stages at once (0: what fits); the exit code, 130 where it was interrupted."""
-    if dashboard:
+@dataclass(frozen=True)
+class How:
+    """How many stages at once on this machine (0: what fits), Dask's page, and a cluster where there is one."""
+
+    beside: int = 0
+    dashboard: bool = False
+    link: Link | None = None
+
+
+def drive(how: How) -> int:
+    """Run what is missing; the exit code, 130 where it was interrupted."""
+    if how.dashboard:
         local.check_dashboard()
     local.quiet()
     os.environ["PATH"] = local.environment()["PATH"]  # guard, report and track run this Python as well
     os.environ[SAID_BY] = "run"
     with _ended_by_sigterm():
-        return _drive(beside, dashboard)
+        return _drive(how)
 
 
-def _drive(beside: int, dashboard: bool) -> int:
+def _drive(how: How) -> int:
     space, outcome = Workspace(Path.cwd()), Outcome()
     if code := _once(space, "guard"):
         return code
     params = read_params()
     jobs = jobs_of(read_templates())
     above, known = upstream(jobs), lock_entries()
-    due = due_of(space, jobs, above, known)
-    if due:
-        cores, memory = needs.cores_here(), needs.memory_here()
-        shares = needs.shares(make_plan(params), params, due, cores)
-        beside = min(beside or needs.default_jobs(cores, memory), len(due))
+    due, plan = due_of(space, jobs, above, known), make_plan(params)
+    if due or how.link:
+        shares = needs.shares(plan, params, due, needs.cores_here())
+        sweep = Sweep(plan, space, jobs, due, above, known, shares)
         code = 0
         try:
-            local.run_local(due, above, known, shares, beside, cores, memory, dashboard, outcome)
+            rest = run_cluster(sweep, how.link, outcome) if how.link else due
+            _run_here(sweep, rest, how, outcome)
         except KeyboardInterrupt:
             code = INTERRUPTED
-        with _undisturbed():
-            write(space, due, known, outcome)
+        finally:
+            with _undisturbed():
+                write(space, due, known, outcome)
         if code:
             _say(f"interrupted: {len(outcome.done)} of {len(due)} stages are done and kept; the same command goes on")
             return code
@@ -62,6 +75,14 @@ def _drive(beside: int, dashboard: bool) -> int:
         _say_failed(list(outcome.failed), [name for name in due if name in outcome.left_out])
         return 1
     return _once(space, "report") or _once(space, "track")
+
+
+def _run_here(sweep: Sweep, due: Mapping[str, Job], how: How, outcome: Outcome) -> None:
+    if not due:
+        return
+    memory = needs.memory_here()
+    beside = min(how.beside or needs.default_jobs(needs.cores_here(), memory), len(due))
+    local.run_local(due, sweep.above, sweep.known, sweep.shares, beside, memory, how.dashboard, outcome)
 
 
 def due_of(

@@ -49,29 +49,28 @@ def run_local(
     known: Mapping[str, JSON],
     shares: Mapping[str, Share],
     beside: int,
-    cores: int,
     memory: float,
     dashboard: bool,
     outcome: Outcome,
 ) -> None:
     """Run what is due, `beside` at once; `outcome` has what ended when it is interrupted, too."""
     root, env = str(Path.cwd()), environment()
-    cores = max(cores, beside)
     board = Board({name: shares[name] for name in due}, beside)
     try:
-        with _cluster(beside, machine(cores, memory), dashboard) as client:
+        with _cluster(beside, machine(memory), dashboard) as client:
             if dashboard:
                 board.say(f"dashboard: {client.dashboard_link}")
+            client.subscribe_topic(TOPIC, lambda event: board.event(event[1]))
             futures = submit(
                 client,
                 due,
                 above,
                 run_here,
                 lambda job: (root, known.get(job.name), env),
-                lambda job: shares[job.name].resources(cores, memory),
+                lambda job: shares[job.name].resources(memory),
             )
             try:
-                follow(client, futures, board, outcome)
+                follow(futures, board, outcome)
             except KeyboardInterrupt:
                 board.close()
                 _stopping.set()

@@ -1,7 +1,7 @@
 """What a stage takes of a machine while it runs, from the plan's own estimates: so that no two start that do not fit.
 
 Tools use all cores whether or not they run beside others, since the number of threads must not decide what is made:
-a stage whose tool has long work for all cores takes them all, short ones share.
+two stages whose tools have long work for all cores do not run together; short ones run beside anything.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ BENCHMARK = "benchmark"
 
 @dataclass(frozen=True)
 class Share:
-    """Of one entry: seconds, bytes of memory, and whether it is to have all cores, or the machine to itself."""
+    """Of one entry: seconds, bytes of memory; whether its tool keeps all cores busy, or is to run alone."""
 
     seconds: float = STAGE_S
     memory: float = PROCESS
     all_cores: bool = False
     alone: bool = False
 
-    def resources(self, cores: int, memory: float) -> dict[str, float]:
-        """In Dask's words, of a machine with so much; what is too large for it gets all of it."""
+    def resources(self, memory: float) -> dict[str, float]:
+        """In Dask's words, of a machine with so much memory; what is too large for it gets all of it."""
         return {
             "machine": ALONE if self.alone else BESIDE,
-            "cores": float(cores) if self.all_cores or self.alone else 1.0,
+            "cores": ALONE if self.all_cores else 0.0,
             "memory": min(self.memory, memory),
         }
 
 
-def machine(cores: int, memory: float) -> dict[str, float]:
+def machine(memory: float) -> dict[str, float]:
     """A machine's resources, as `Share.resources` asks for them."""
-    return {"machine": ALONE, "cores": float(cores), "memory": memory}
+    return {"machine": ALONE, "cores": ALONE, "memory": memory}
 
 
 def default_jobs(cores: int, memory: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +21,14 @@ TICK_S = 1.0
 
 @dataclass
 class Outcome:
-    """Lock entries of what was done, reasons of what failed, and what did not run because of it."""
+    """Lock entries of what was done, reasons of what failed, and what did not run because of it.
+
+    records: what stages say of themselves that ran elsewhere; measured: speeds of other devices.
+    """
 
     done: dict[str, JSON] = field(default_factory=dict)
+    records: dict[str, JSON] = field(default_factory=dict)
+    measured: dict[str, JSON] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -36,8 +40,12 @@ def submit(
     task: Callable[..., JSON],
     arguments: Callable[[Job], tuple[Any, ...]],
     resources: Callable[[Job], Mapping[str, float]],
+    run: str = "",
 ) -> dict[str, Future]:
-    """A task per job: `task(job, *arguments(job), entries of what it stands on)`; benchmarks come last."""
+    """A task per job: `task(job, *arguments(job), entries of what it stands on)`; benchmarks come last.
+
+    `run` tells runs apart.
+    """
     futures: dict[str, Future] = {}
     for name, job in due.items():
         upstream = {maker: futures[maker] for maker in above[name] if maker in futures}
@@ -46,7 +54,7 @@ def submit(
             job,
             *arguments(job),
             upstream,
-            key=(job.stage, f"{job.key}-{os.getpid()}"),
+            key=(job.stage, f"{job.key}-{run}"),
             pure=False,
             resources=dict(resources(job)),
             priority=-1 if job.stage == "benchmark" else 0,
@@ -54,10 +62,11 @@ def submit(
     return futures
 
 
-def follow(client: Client, futures: Mapping[str, Future], board: Board, outcome: Outcome) -> None:
-    """Wait for all of them; `outcome` is filled as they end."""
+def follow(
+    futures: Mapping[str, Future], board: Board, outcome: Outcome, idle: Callable[[], None] = lambda: None
+) -> None:
+    """Wait for all of them; `outcome` is filled as they end. `idle` is called while none does."""
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
-    client.subscribe_topic(TOPIC, lambda event: board.event(event[1]))
     for name, future in futures.items():
         future.add_done_callback(lambda _, name=name: names.put(name))
     waiting = set(futures)
@@ -66,6 +75,7 @@ def follow(client: Client, futures: Mapping[str, Future], board: Board, outcome:
             name = names.get(timeout=TICK_S)
         except queue.Empty:
             board.tick()
+            idle()
             continue
         waiting.discard(name)
         _settle(name, futures[name], board, outcome)
@@ -74,7 +84,19 @@ def follow(client: Client, futures: Mapping[str, Future], board: Board, outcome:
 
 def _settle(name: str, future: Future, board: Board, outcome: Outcome) -> None:
     if future.status == "finished":
-        outcome.done[name] = future.result()
+        made = future.result()
+        if "host" not in made:  # here, where the stage has shown its own line
+            outcome.done[name] = made
+            return
+        if "file" in made:
+            outcome.measured[name] = made
+            return
+        outcome.done[name] = made["entry"]
+        record = made["record"]
+        if record:
+            outcome.records[name] = record
+        took = f"{record['seconds']:.0f} s" if record else "from the remote"
+        board.say(f"{board.place()} · {name.replace('@', ' ').replace('_', ' ')} · on {made['host']} · {took}")
         return
     error = future.exception() if future.status == "error" else RuntimeError(f"it was {future.status}")
     if isinstance(error, StageFailed):
@@ -82,6 +104,8 @@ def _settle(name: str, future: Future, board: Board, outcome: Outcome) -> None:
             outcome.left_out[name] = f"{error.name} failed"
             return
         outcome.failed[name] = error.reason
+        if error.record:
+            outcome.records[name] = error.record
         if not error.said:
             board.say(f"error: {name}: {error.reason}")
         return

@@ -8,6 +8,7 @@ stage is made from its command, dependencies and results; and lock files are wri
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,22 +33,26 @@ _mine = threading.local()
 
 
 class StageFailed(Exception):  # noqa: N818 (crosses processes by name)
-    """A stage ended badly. `said`: its process told the reason on its own."""
+    """A stage ended badly. `said`: its process told the reason here, on its own; `record`: its record, from afar."""
 
-    def __init__(self, name: str, reason: str, said: bool) -> None:
-        super().__init__(name, reason, said)
-        self.name, self.reason, self.said = name, reason, said
+    def __init__(self, name: str, reason: str, said: bool, record: JSON | None = None) -> None:
+        super().__init__(name, reason, said, record)
+        self.name, self.reason, self.said, self.record = name, reason, said, record
 
 
 class Turns:
-    """DVC's lock of a workspace, for this process's threads as well: on its own it is asked for twice a second."""
+    """DVC's lock of a workspace, for this process's threads as well: on its own it is asked for twice a second.
 
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
+    Who has it is in the workspace's folder, since DVC takes a stage of its run cache to lie there.
+    """
+
+    def __init__(self, lock: Any, root: str) -> None:
+        self._lock, self._root = lock, root
 
     def lock(self) -> None:
         _TURN.acquire()
         try:
+            os.chdir(self._root)
             self._lock.lock()
         except BaseException:
             _TURN.release()
@@ -71,9 +76,9 @@ class Turns:
 class Workspace:
     """DVC in one folder, for one thread."""
 
-    def __init__(self, root: Path) -> None:
-        self.repo = Repo(str(root), _wait_for_lock=True)
-        self.repo.lock = Turns(self.repo.lock)
+    def __init__(self, root: Path, config: JSON | None = None) -> None:
+        self.repo = Repo(str(root), config=config, _wait_for_lock=True)
+        self.repo.lock = Turns(self.repo.lock, self.repo.root_dir)
 
     def stage(self, job: Job, known: JSON | None = None) -> Any:
         """DVC's stage, as of dvc.yaml and, where a lock entry is known, of dvc.lock."""
@@ -91,14 +96,14 @@ class Workspace:
 
     def run(self, job: Job, known: JSON | None, env: Mapping[str, str]) -> JSON:
         """Run a stage where something changed; its lock entry. Raises StageFailed."""
-        with _failing(job.name), lock_repo(self.repo):
+        with failing(job.name), lock_repo(self.repo):
             stage = self.stage(job, known)
             stage.reproduce(run_env=dict(env))
             return entry_of(stage)
 
     def once(self, name: str) -> None:
         """Run guard, report or track. Raises StageFailed."""
-        with _failing(name):
+        with failing(name):
             self.repo.reproduce(name, single_item=True)
 
     def write_locks(self, jobs: Sequence[Job], known: Known) -> None:
@@ -109,11 +114,11 @@ class Workspace:
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 
 
-def workspace(root: Path) -> Workspace:
+def workspace(root: Path, config: JSON | None = None) -> Workspace:
     """This thread's, opened once."""
     opened: dict[Path, Workspace] = _mine.__dict__.setdefault("opened", {})
     if root not in opened:
-        opened[root] = Workspace(root)
+        opened[root] = Workspace(root, config)
     return opened[root]
 
 
@@ -124,7 +129,7 @@ def entry_of(stage: Any) -> JSON:
 
 
 @contextmanager
-def _failing(name: str) -> Iterator[None]:
+def failing(name: str) -> Iterator[None]:
     try:
         yield
     except (StageCmdFailedError, ReproductionError) as error:

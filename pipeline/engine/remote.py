@@ -1,0 +1,138 @@
+"""Results by way of a DVC remote: what a worker takes from there and leaves there, and what the driver brings home.
+
+`dvc pull` and `dvc push --run-cache` look at every entry that there is; these look at those of one stage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import lock_repo
+from dvc.stage.cache import _get_cache_hash, _get_stage_hash
+from dvc.stage.serialize import to_single_stage_lockfile
+
+from pipeline.engine.jobs import Job
+from pipeline.engine.workspace import StageFailed, Workspace, entry_of, failing
+from pipeline.errors import ConfigError, first_line, suggest
+from pipeline.types import JSON
+
+RUNS = "md5-dos2unix"  # DVC's run cache lies with its older store
+NAME = "phi-deploy"  # of the remote on a worker
+
+
+def remote_settings(space: Workspace, name: str) -> JSON:
+    """A remote's own settings, as the driver has them. Raises ConfigError where there is none of that name."""
+    known = space.repo.config["remote"]
+    if name not in known:
+        raise ConfigError(f"DVC knows no remote '{name}'", hint=f"dvc remote add {name} URL; {suggest(name, known)}")
+    return {key: value for key, value in known[name].items() if value is not None}
+
+
+def config_of(settings: JSON, cache: Path) -> JSON:
+    """DVC's configuration of a worker's workspace: no git, the cache that its workspaces share, that remote."""
+    return {
+        "core": {"no_scm": True, "remote": NAME},
+        "remote": {NAME: dict(settings)},
+        "cache": {"dir": str(cache)},
+    }
+
+
+def run_with_remote(space: Workspace, job: Job, inputs: Iterable[tuple[Job, JSON]], env: Mapping[str, str]) -> JSON:
+    """Run a stage, or take it from the remote's run cache; its lock entry. Its results are in the remote then."""
+    with failing(job.name), lock_repo(space.repo):
+        for maker, entry in inputs:
+            _check_out(space, maker, entry)
+        lost = [dep for dep in dict.fromkeys(job.deps) if not Path(space.repo.root_dir, dep).exists()]
+        if lost:
+            raise StageFailed(job.name, f"{lost[0]} is not on this worker", False)
+        _look_up(space, job)
+        stage = space.stage(job)  # another than the one that was looked up: that one seems unchanged
+        stage.reproduce(pull=True, run_env=dict(env))
+        _publish(space, stage)
+        return entry_of(stage)
+
+
+def take(space: Workspace, job: Job, entry: JSON) -> None:
+    """A stage's results from the remote into this workspace. Raises StageFailed."""
+    with failing(job.name), lock_repo(space.repo):
+        _check_out(space, job, entry)
+
+
+def send(space: Workspace, jobs: Iterable[tuple[Job, JSON]], remote: str) -> None:
+    """Put results that are here into the remote, for workers to take. Raises ConfigError where it is away."""
+    with lock_repo(space.repo):
+        objects = set().union(*(_objects(space.stage(job, entry)) for job, entry in jobs))
+        try:
+            _whole(space.repo.cloud.push(objects, remote=remote))
+        except Exception as error:  # whatever the remote's own library raises
+            raise ConfigError(f"remote {remote}: {first_line(error)}", hint="is it there, may you write?") from None
+
+
+def bring_home(space: Workspace, done: Sequence[tuple[Job, JSON]], remote: str) -> None:
+    """Results of workers into this workspace and its run cache; lock files are written by `write_locks`."""
+    with lock_repo(space.repo):
+        stages = [space.stage(job, entry) for job, entry in done]
+        missing = [stage for stage in stages if not stage.outs_cached()]
+        try:
+            _whole(space.repo.cloud.pull(set().union(*(_objects(stage, remote) for stage in missing)), remote=remote))
+        except Exception as error:
+            raise ConfigError(
+                f"remote {remote}: {first_line(error)}", hint="results are kept there; the same command brings them"
+            ) from None
+        for stage in stages:
+            stage.checkout(force=True)
+        for stage in stages:  # looks at dependencies in the workspace: all results first
+            space.repo.stage_cache.save(stage)
+
+
+def _objects(stage: Any, remote: str | None = None) -> set[Any]:
+    """What its results are made of; lists of folders come from the remote where they are not here."""
+    return set().union(*stage.get_used_objs(remote=remote).values())
+
+
+def _whole(result: Any) -> None:
+    """Raises DvcException where some of what was to be moved was not."""
+    if result.failed:
+        raise DvcException(f"{len(result.failed)} files could not be moved")
+
+
+def _check_out(space: Workspace, job: Job, entry: JSON) -> None:
+    stage = space.stage(job, entry)
+    if not stage.outs_cached():
+        _whole(space.repo.cloud.pull(_objects(stage)))
+    stage.checkout(force=True)
+
+
+def _look_up(space: Workspace, job: Job) -> None:
+    """This stage's entries of the remote's run cache."""
+    stage, cache = space.stage(job), space.repo.stage_cache
+    stage.save_deps()
+    local = Path(cache._get_cache_dir(_get_stage_hash(stage)))
+    store = space.repo.cloud.get_remote_odb(None, "run cache", hash_name=RUNS)
+    there = store.fs.join(store.path, "runs", *local.parts[-2:])
+    if not store.fs.exists(there):
+        return
+    local.mkdir(parents=True, exist_ok=True)
+    for path in store.fs.find(there):
+        if not path.endswith(".part"):
+            store.fs.get_file(path, str(local / store.fs.name(path)))
+
+
+def _publish(space: Workspace, stage: Any) -> None:
+    """Results first, then the run cache's entry, so that an entry in the remote is whole."""
+    _whole(space.repo.cloud.push(_objects(stage)))
+    entry = to_single_stage_lockfile(stage)
+    value = _get_cache_hash(entry)
+    local = Path(space.repo.stage_cache._get_cache_path(_get_stage_hash(stage), value))
+    store = space.repo.cloud.get_remote_odb(None, "run cache", hash_name=RUNS)
+    there = store.fs.join(store.path, "runs", *local.parts[-3:])
+    if store.fs.exists(there):
+        return
+    store.fs.makedirs(store.fs.parent(there), exist_ok=True)
+    part = f"{there}.{os.getpid()}.part"
+    store.fs.put_file(str(local), part)
+    store.fs.move(part, there)

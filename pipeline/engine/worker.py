@@ -1,0 +1,130 @@
+"""A worker of a cluster: its copies of the driver's working tree, and the stages that it runs in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from distributed import WorkerPlugin, get_worker
+
+from pipeline import layout
+from pipeline.engine import facts, needs
+from pipeline.engine.jobs import Job
+from pipeline.engine.local import environment, quiet
+from pipeline.engine.remote import config_of, run_with_remote
+from pipeline.engine.snapshot import unpack
+from pipeline.engine.sweep import TOPIC
+from pipeline.engine.workspace import StageFailed, workspace
+from pipeline.errors import PipelineError, ToolError, first_line
+from pipeline.types import JSON
+
+FOLDER = "PHI_DEPLOY_WORKER"  # where a worker keeps its copies and its cache
+# what Dask's nanny sets for its workers: a stage would get other bytes and another speed by it
+NANNYS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+
+
+class Copy(WorkerPlugin):  # type: ignore[misc]
+    """The driver's working tree on a worker; the worker's facts become resources. Late joiners get it as well."""
+
+    def __init__(self, tar: bytes, digest: str, host: Mapping[str, str], remote: JSON) -> None:
+        self.tar, self.digest, self.host, self.remote = tar, digest, dict(host), remote
+        self.name = f"phi-deploy-{digest}"
+        self.root = self.cache = Path()
+        self.said: list[str] = []  # what this machine is and has
+
+    async def setup(self, worker: Any) -> None:
+        quiet()
+        for name in NANNYS:
+            os.environ.pop(name, None)
+        base = Path(os.environ.get(FOLDER) or worker.local_directory).absolute()
+        self.root, self.cache = base / f"copy-{self.digest}", base / "cache"
+        try:
+            own = await asyncio.to_thread(self._unpack)
+        except (OSError, PipelineError) as error:  # it declares nothing, and so gets no stage
+            worker.log_event(TOPIC, {"problem": f"worker {worker.name} takes no stage: {first_line(error)}"})
+            return
+        self.said = sorted(facts.declared(own, self.digest))
+        declared = facts.declared(own, self.digest) | needs.machine(needs.memory_here())
+        await worker.set_resources(**{**worker.state.total_resources, **declared})
+
+    def _unpack(self) -> dict[str, str]:
+        """The copy, with the driver's facts in it; returns this machine's own."""
+        if not self.root.is_dir():
+            unpack(self.tar, self.root)
+        guard = [sys.executable, "-m", "stages", "guard"]
+        done = subprocess.run(guard, cwd=self.root, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise ToolError((done.stderr.strip().splitlines() or ["guard failed"])[-1].removeprefix("error: "))
+        own = facts.facts_of(self.root)
+        for name, text in self.host.items():
+            (self.root / layout.HOST / name).write_text(text, encoding="utf-8")
+        return own
+
+
+def run_there(
+    job: Job, digest: str, above: Mapping[str, Job], known: Mapping[str, JSON], upstream: Mapping[str, JSON]
+) -> JSON:
+    """The task: one stage on a worker. {entry, record, host}; raises StageFailed with the record."""
+    worker = get_worker()
+    copy = worker.plugins[f"phi-deploy-{digest}"]
+    worker.log_event(TOPIC, {"name": job.name, "host": worker.name})
+    entries = {**known, **{name: made["entry"] for name, made in upstream.items()}}
+    record = copy.root / layout.record(job.stage, job.key)
+    record.unlink(missing_ok=True)
+    space = workspace(copy.root, config_of(copy.remote, copy.cache))
+    try:
+        inputs = [(maker, entries[name]) for name, maker in above.items()]
+        entry = run_with_remote(space, job, inputs, environment())
+    except StageFailed as failed:
+        told = _read(record)
+        reason = str(told["reason"]) if told and told.get("reason") else failed.reason
+        raise StageFailed(job.name, f"{reason} (on {worker.name})", False, told) from None
+    except OSError as error:
+        raise StageFailed(job.name, f"{first_line(error)} (on {worker.name})", False, None) from None
+    return {"entry": entry, "record": _read(record), "host": worker.name}
+
+
+def measure_there(cell: str, digest: str, package: Job, entry: JSON, flags: list[str]) -> JSON:
+    """A package's speed on a device that the driver lacks: {file, facts, host}, the file as `benchmark` writes it."""
+    from pipeline.engine.remote import take
+
+    worker = get_worker()
+    copy: Copy = worker.plugins[f"phi-deploy-{digest}"]
+    worker.log_event(TOPIC, {"name": f"benchmark@{cell}", "host": worker.name})
+    take(workspace(copy.root, config_of(copy.remote, copy.cache)), package, entry)
+    out = copy.root / layout.RECORDS / f"{cell}.benchmark.json"
+    out.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pipeline", "benchmark", str(layout.package(cell)), "--out", str(out), *flags]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=copy.root, capture_output=True, text=True, check=False, env={**os.environ, **environment()}
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("error: ")
+        raise StageFailed(f"benchmark@{cell}", f"{reason} (on {worker.name})", False)
+    return {"file": out.read_text(encoding="utf-8"), "facts": copy.said, "host": worker.name}
+
+
+def stop_there(digest: str) -> None:
+    """End the stages that run in a driver's copy on this worker."""
+    import psutil
+
+    copy = get_worker().plugins.get(f"phi-deploy-{digest}")
+    for child in psutil.Process().children(recursive=True) if copy else ():
+        with suppress(psutil.Error):
+            if Path(child.cwd()) == copy.root:
+                child.kill()
+
+
+def _read(path: Path) -> JSON | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
