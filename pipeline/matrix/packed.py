@@ -42,7 +42,8 @@ def package_size(recipe: Recipe, form: Mapping[str, Any], shape: Dimensions) -> 
     layers = shape.parameters - table * (1 if shape.tied else 2)
     wide = 32 if form.get("precision") == "fp32" else SIXTEEN
     inner, embedding, head = _bits(recipe, wide)
-    tables = head if recipe.method == "weight-only" and head < wide else max(embedding, head)
+    once = recipe.method == "weight-only" and head < SIXTEEN and recipe.settings.get("embedding_bits", 8) <= 8
+    tables = head if once else embedding + head if recipe.method == "weight-only" and embedding != head else embedding
     stored = layers * inner + table * (tables if shape.tied else embedding + head)
     return int(stored / 8)
 

@@ -77,6 +77,16 @@ def build(exports: Any, out: Path, target: str, family: str) -> Path:
     return package
 
 
+# ONNX Runtime has GatherBlockQuantized for CPU, CUDA (microsoft/onnxruntime#25575) and WebGPU (#25413)
+@pytest.mark.parametrize(("target", "packed"), [("cpu", 1), ("cuda", 1), ("webgpu", 1), ("directml", 0)])
+def test_the_embedding_is_packed_where_the_provider_can_look_it_up(
+    exports: Any, tmp_path: Path, target: str, packed: int
+) -> None:
+    model = onnx.load(build(exports, tmp_path, target, "int4") / "model.onnx", load_external_data=False)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["GatherBlockQuantized"] == packed and kinds["MatMulNBits"] >= 5
+
+
 @pytest.mark.parametrize("target", ["cuda", "directml", "webgpu"])
 def test_a_gpu_gets_fp16_inputs_int4_weights_and_its_provider(exports: Any, tmp_path: Path, target: str) -> None:
     package = build(exports, tmp_path, target, "int4")

@@ -76,7 +76,10 @@ class OnnxRuntimeBackend(Backend):
         self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         from pipeline.backends.onnxruntime.calibrated import quantized
+        from pipeline.backends.onnxruntime.formats import FLOAT
 
+        if name == FLOAT:
+            return rows
         return np.ascontiguousarray(quantized(np.ascontiguousarray(rows.T), moments, name).values().T)
 
     def stored_bits(self, form: Form, name: str, inputs: int, outputs: int) -> int | None:

@@ -29,6 +29,8 @@ from pipeline.types import Checkpoint
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+PACKED = 8  # bits up to which a table is looked up packed; an `embedding_bits` above keeps a tied table as it is
+
 
 def quantize(export: Path, order: Order) -> None:
     """Write model.onnx and its data with every constant MatMul replaced. Raises QualityError if there is none."""
@@ -60,7 +62,7 @@ def quantize_model(model: ir.Model, order: Order) -> None:
             gather, table = found
             # a tied table is stored once: what the lm_head multiplies by is looked up
             tensors = packed.get(table.name or "") or packed.get(EMBEDDING)
-            if tensors:
+            if tensors and settings.get("embedding_bits", PACKED) <= PACKED:
                 replace_gather(graph, gather, tensors)
         copy_the_rest(graph, data)
     model.opset_imports.setdefault("com.microsoft", 1)
