@@ -110,7 +110,7 @@ def _once(compute: Callable[[Moments], Found]) -> Callable[[Moments], Found]:
 
     def remembered(moments: Moments) -> Found:
         if not last or last[0][0]() is not moments:
-            last[:] = [(weakref.ref(moments), compute(moments))]
+            last[:] = [(weakref.ref(moments, lambda _: last.clear()), compute(moments))]
         return last[0][1]
 
     return remembered
@@ -130,11 +130,18 @@ def inverse_factor(hessian: Moments) -> NDArray[np.float32]:
 
 
 def _inverse_factor(hessian: Moments) -> NDArray[np.float32]:
-    damped = hessian.astype(np.float64)
+    """U upper with UᵀU = H⁻¹. With the inputs in reverse order H = L Lᵀ, and U is L⁻¹ turned round: in one array."""
+    from scipy.linalg import lapack
+
+    damped = hessian[::-1, ::-1].astype(np.float64)
     diagonal = np.diag(damped).copy()
     diagonal[diagonal <= 0] = 1.0
     np.fill_diagonal(damped, diagonal + DAMPING * diagonal.mean())
-    return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T, np.float32)
+    lower, wrong = lapack.dpotrf(damped.T, lower=1, overwrite_a=1)
+    if wrong:
+        raise np.linalg.LinAlgError("the moments of a matrix's inputs are not positive definite")
+    inverse, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)
+    return np.ascontiguousarray(inverse[::-1, ::-1], np.float32)
 
 
 def _ranges(

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 
 NAME = re.compile(r"int(?P<bits>[48])-(?P<group>\d+)(?P<asymmetric>-asym)?")
 EXACT = 8  # bits from which rounding to nearest is as good
+OUTPUTS = 4096  # done at a time, each on its own: memory holds as many
 
 
 def grid(name: str) -> gptq.Grid:
@@ -34,6 +35,18 @@ def quantized(weights: NDArray[np.float32], moments: NDArray[np.float32] | None,
 
     moments: of its inputs [inputs, inputs]; None for a table that is looked up.
     """
+    parts = [
+        _part(weights[:, first : first + OUTPUTS], moments, integers) for first in range(0, weights.shape[1], OUTPUTS)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    whole = (
+        np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("integers", "scales", "zeros")
+    )
+    return gptq.Quantized(integers, *whole)
+
+
+def _part(weights: NDArray[np.float32], moments: NDArray[np.float32] | None, integers: gptq.Grid) -> gptq.Quantized:
     if moments is None:
         return gptq.nearest(weights, np.ones(len(weights), np.float32), integers)
     if integers.bits >= EXACT:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from pipeline.calibration.blocks import compensated
-from pipeline.calibration.gptq import Grid, nearest, quantize, relative_error
+from pipeline.calibration.gptq import Grid, inverse_factor, nearest, quantize, relative_error
+from pipeline.calibration.integers import OUTPUTS, grid, quantized
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,27 @@ def test_errors_of_a_kernel_are_spread_over_the_columns_behind(case: tuple[np.nd
     whole = compensated(rows, moments, 96, lambda part, _: kernel(part))
     assert np.array_equal(whole, kernel(rows))
     assert relative_error(weights, spread.T, moments) < 0.7 * relative_error(weights, whole.T, moments)
+
+
+def test_many_outputs_are_done_in_parts_with_the_same_integers() -> None:
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(32, OUTPUTS + 100)).astype(np.float32)
+    inputs = random.normal(size=(200, 32)).astype(np.float32)
+    moments = inputs.T @ inputs / len(inputs)
+    for kind in ("int4-16", "int8-32-asym"):
+        for seen in (moments, None):
+            parts = quantized(weights, seen, grid(kind))
+            last = quantized(np.ascontiguousarray(weights[:, OUTPUTS:]), seen, grid(kind))
+            assert parts.integers.shape == weights.shape and parts.scales.shape[1] == weights.shape[1]
+            assert np.array_equal(parts.integers[:, OUTPUTS:], last.integers)
+            assert np.array_equal(parts.zeros[:, OUTPUTS:], last.zeros)
+
+
+def test_the_factor_of_moments_that_are_gone_is_not_kept() -> None:
+    inputs = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
+    moments = inputs.T @ inputs
+    factor = weakref.ref(inverse_factor(moments))
+    assert factor() is inverse_factor(moments)
+    assert np.allclose(np.linalg.inv(factor().T @ factor()), moments, rtol=0.2)  # damped
+    del moments
+    assert factor() is None
