@@ -100,10 +100,14 @@ def telling_line(error: BaseException) -> str:
     return first if not named or named == first else f"{first} … {named}"
 
 
+SHOWN = 16  # names, at most, in one line of an error
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when something is near, else the list of what is known."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"known: {', '.join(options)}" if options else "none is known"
+    more = f" … ({len(options)} in all)" if len(options) > SHOWN else ""
+    return f"known: {', '.join(options[:SHOWN])}{more}" if options else "none is known"

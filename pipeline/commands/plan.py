@@ -19,14 +19,18 @@ LEAST = 40  # columns that settings take beside their cell
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="as Hydra takes them: 'precision=[int4]' suite=smoke")
     parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+    parser.add_argument("--cfg", action="store_true", help="the composed config instead: what params.yaml would hold")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.matrix.compose import compose_config, settings_of
+    from pipeline.matrix.compose import compose_config, settings_of, to_yaml
     from pipeline.matrix.plan import make_plan
     from pipeline.model.dimensions import dimensions
     from pipeline.strict import to_json
 
+    if arguments.cfg:
+        sys.stdout.write(to_yaml(compose_config(arguments.overrides)))
+        return 0
     settings = compose_config(arguments.overrides, settings_of)  # quicker than the whole config
     plan = make_plan(settings)
     if arguments.json:

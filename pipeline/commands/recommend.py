@@ -27,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     rows = read_cells(layout.CELLS)
     targets = targets_of(rows)
     if arguments.target and arguments.target not in targets:
-        hint = f"{suggest(arguments.target, targets)}; compose with 'target=[{arguments.target}]' and run dvc repro"
+        known = (layout.CONF / "target" / f"{arguments.target}.yaml").is_file()
+        compose = f"compose with 'target=[{arguments.target}]' and run dvc repro"
+        hint = compose if known else suggest(arguments.target, targets)
         raise ConfigError(f"no cell of the matrix is for target '{arguments.target}'", hint=hint)
     choices = [recommend(rows, target) for target in ([arguments.target] if arguments.target else targets)]
     if arguments.json:

@@ -87,9 +87,12 @@ def _options(conf: Path, overrides: Sequence[str]) -> list[str]:
             continue
         known = {path.stem for path in (conf / group).glob("*.yaml")}
         given = [option.strip().strip("'\"") for option in value.strip().strip("[]").split(",")]
-        found = [name for option in given if option for name in _matching(group, option, known)]
+        if group in AXES and re.search(r"\b(glob|choice)\(", value):
+            plain = value.strip().partition("(")[2].rstrip(")").strip()
+            raise ConfigError(f"{override}: no sweeps", hint=f"an axis is a list, patterns too: '{group}=[{plain}]'")
         if group in AXES and value and not value.strip().startswith("["):
             raise ConfigError(f"{override}: {group} is a list", hint=f"write '{group}=[{value}]'")
+        found = [name for option in given if option for name in _matching(group, option, known)]
         patterns = any(set(option) & set(PATTERN) for option in given)
         written.append(f"{group}=[{','.join(dict.fromkeys(found))}]" if patterns and group in AXES else override)
     return written
@@ -142,6 +145,11 @@ def _clear(error: Exception) -> ConfigError:
     elif "Could not override" in text:
         where = re.sub(r".*override '([^']*)'.*", r"\1", text)
         text, hint = "there is no such key", "see conf/config.yaml for what there is"
+        added = next((line.split()[-1] for line in lines if line.startswith("To append to your config use ")), "")
+        hint += f"; to add it: '{added}'" if added else ""
         nested = next((line for line in lines if line.startswith("Key ")), "")
         text = nested or text
+    elif "Error merging override" in text:
+        reason = str(error.__cause__ or "").strip().splitlines()
+        text, where = (reason or [text])[0], text.removeprefix("Error merging override ")
     return ConfigError(text.removesuffix("."), where=f"config {where}".strip(), hint=hint)

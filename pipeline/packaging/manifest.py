@@ -70,7 +70,6 @@ def verify(folder: Path) -> JSON:
             problems.append(f"{name} was altered")
     problems += [f"{name} does not belong here" for name in sorted(present)]
     if problems:
-        raise ArtifactError(
-            "; ".join(problems), where=str(folder), hint="make it again: dvc repro --force package@<cell>"
-        )
+        hint = "make it again: dvc repro --force --single-item stages/package/dvc.yaml:package@<cell>"
+        raise ArtifactError("; ".join(problems), where=str(folder), hint=hint)
     return manifest

@@ -20,7 +20,12 @@ CASES = {
     "a group that is no list": (["precision=int4"], r"write 'precision=\[int4\]'"),
     "unknown key": (["evaluate.windw=5"], "evaluate.windw.*no such key|unknown key.*windw"),
     "unknown added key": (["+evaluate.windw=5"], "unknown key 'windw'.*did you mean 'window'"),
-    "wrong type": (["evaluate.window=many"], "evaluate.window.*many|many.*Integer"),
+    "wrong type": (["evaluate.window=many"], "config evaluate.window=many: Value 'many'.* to Integer"),
+    "a gate that is not there": (
+        ["target.cpu.gates.max_package_mb=3"],
+        r"max_package_mb: there is no such key.*to add it: '\+target.cpu.gates.max_package_mb=3'",
+    ),
+    "a sweep": (["precision=glob(int4*)"], r"no sweeps; an axis is a list, patterns too: 'precision=\[int4\*\]'"),
     "empty matrix": (["precision=[]"], "the matrix is empty: no precision is selected"),
     "everything excluded": (
         ["precision=[int4]", "backend=[onnxruntime]", "backend.onnxruntime.recipes.int4.default.group_size=96"],
@@ -128,6 +133,13 @@ from pathlib import Path
 from dvc.utils.hydra import compose_and_dump
 compose_and_dump("params.yaml", str(Path("conf").resolve()), None, "config", str(Path.cwd()), sys.argv[1:])
 """
+
+
+def test_the_config_is_shown_without_being_written(project: Project) -> None:
+    shown = project.pipeline("plan", "--cfg", *SMOKE)
+    assert shown.returncode == 0 and not (project.root / "params.yaml").exists()
+    project.compose()
+    assert (project.root / "params.yaml").read_text("utf-8") == shown.stdout
 
 
 def test_dvc_composes_a_pattern_to_what_compose_writes(project: Project) -> None:
