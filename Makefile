@@ -8,6 +8,8 @@ JOBS ?=
 VENV := .venv
 RUN := source $(VENV)/bin/activate &&
 TORCH := torch==2.13.0
+# pip's own progress on a terminal; elsewhere our lines alone
+PIP := python -m pip install $(shell test -t 2 || echo --quiet) --disable-pip-version-check
 
 .PHONY: install install-backends install-llamacpp repro test test-slow lint lock clean-env
 
@@ -17,31 +19,46 @@ install: $(if $(BACKENDS),install-backends,$(VENV)/.installed)
 install-backends:
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pipeline.harness.lock $(BACKENDS) > $(VENV)/requirements.lock
-	$(RUN) python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(VENV)/requirements.lock
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(install-torch)
+	@echo "install: the packages of $(BACKENDS)"
+	@$(RUN) $(PIP) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+	$(install-project)
 	$(if $(filter llamacpp,$(BACKENDS)),-@$(MAKE) --no-print-directory install-llamacpp)
 	touch $(VENV)/.installed
 
 # torch first, from the index of your choice (TORCH_INDEX_URL); the lock covers the rest, with hashes.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"error: Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11")'
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@test -x $(VENV)/bin/python || { echo "install: $(VENV) of $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	$(install-torch)
+	@echo "install: the $$(grep -c == requirements.lock) packages of requirements.lock, 2 GB on the disk"
+	@$(RUN) $(PIP) --require-hashes --no-deps --requirement requirements.lock
+	$(install-project)
 	-@$(MAKE) --no-print-directory install-llamacpp
-	$(RUN) python -m compileall -q pipeline stages
-	touch $@
+	@$(RUN) python -m compileall -q pipeline stages
+	@touch $@ && echo "install: done; source $(VENV)/bin/activate"
+
+define install-torch
+@echo "install: $(TORCH)$(if $(TORCH_INDEX_URL), from $(TORCH_INDEX_URL),; on Linux with CUDA unless TORCH_INDEX_URL is set)"
+@$(RUN) $(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
+endef
+define install-project
+@$(RUN) $(PIP) --no-deps --no-build-isolation --editable .
+endef
 
 # llama.cpp is compiled, once: pip keeps the wheel. It must run on other machines, so nothing is tuned to this one.
 LLAMACPP_FLAGS := -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_CURL=OFF
 ifneq (,$(filter x86_64 amd64 AMD64,$(shell uname -m)))
 LLAMACPP_FLAGS += -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON
 endif
+LLAMACPP_BUILD := $(VENV)/.compile
 install-llamacpp:
-	@echo "compiling llama.cpp, some minutes the first time; without it its cells are skipped"
-	@$(RUN) CMAKE_ARGS="$(LLAMACPP_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(getconf _NPROCESSORS_ONLN)} \
+	@echo "install: llama.cpp, which is compiled once: about 10 minutes on two cores; without it its cells are skipped"
+	@mkdir -p $(LLAMACPP_BUILD) && export TMPDIR=$(abspath $(LLAMACPP_BUILD)); \
+	  for ((s = 30; ; s += 30)); do sleep 30; \
+	    echo "install: llama.cpp, $$(find $$TMPDIR -name '*.o' | wc -l) files compiled in $$((s / 60)) min $$((s % 60)) s"; done & \
+	  trap "kill $$! 2>/dev/null; rm -rf $(LLAMACPP_BUILD)" EXIT; \
+	  $(RUN) CMAKE_ARGS="$(LLAMACPP_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(getconf _NPROCESSORS_ONLN)} \
 	  python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-llamacpp.lock \
 	  || { echo "llama.cpp was not compiled (a C++ compiler and the package index are needed): its cells are skipped"; exit 1; }
 
