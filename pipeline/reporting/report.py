@@ -16,6 +16,7 @@ from pipeline.reporting.replace import replace
 from pipeline.reporting.searched import searched
 from pipeline.reporting.summary import summary
 from pipeline.rows import Row
+from pipeline.types import Status
 
 
 def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
@@ -25,7 +26,9 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
     """
     rows = cell_rows(plan, root)
     reports = root / layout.REPORTS
-    replace(reports / "metrics.json", metrics_json(rows))
+    metrics = reports / "metrics.json"
+    if not metrics.is_file() or any(row.status is not Status.NOT_RUN for row in rows):  # a clone has them in git
+        replace(metrics, metrics_json(rows))
     replace(reports / "quality_size.csv", tables.plot_csv(rows, tables.QUALITY_SIZE))
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
     replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))
