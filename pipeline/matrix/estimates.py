@@ -162,10 +162,12 @@ def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calib
         held = 1.1
     if backend == "onnxruntime" and recipe.method in WHOLE_FILE:
         held = CALIBRATED[backend][0]
-    if calibration and backend in FORWARD:
+    if calibration and backend in FORWARD and recipe.method != "mixed":
         held, text = max(held, FORWARD[backend]), Path(calibration)
         tokens = text.stat().st_size // CHARACTERS if text.is_file() else 0
         seconds += parameters * tokens / rates.scored
+    elif calibration and (recipe.method == "mixed" or recipe.settings.get("algorithm") == "gptq"):
+        held, seconds = held + LAYER_HELD / 2, max(seconds, CALIBRATED["onnxruntime"][1] * checkpoint / 1e9)
     elif calibration:
         largest, slowest = CALIBRATED.get(backend, CALIBRATED["openvino"])
         held, seconds = max(held, largest), max(seconds, slowest * checkpoint / 1e9)
