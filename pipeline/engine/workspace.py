@@ -87,12 +87,25 @@ class Workspace:
         return StageLoader.load_stage(file, job.name, data, known or {})
 
     def changed(self, jobs: Iterable[Job], known: Known) -> Iterator[bool]:
-        """Of each, whether its lock entry says something else than what lies here, as `dvc repro` asks."""
+        """Of each, whether its lock entry says something else than what lies here, as `dvc repro` asks.
+
+        A path that many read is looked at once for each digest that they expect of it.
+        """
+        seen: dict[tuple[str, str], bool] = {}
+
+        def moved(item: Any) -> bool:
+            expected = (item.def_path, str(item.hash_info))
+            if expected not in seen:
+                seen[expected] = bool(item.status())
+            return seen[expected]
+
         with lock_repo(self.repo):
             for job in jobs:
-                stage = self.stage(job, known.get(job.name))
-                items = (*stage.deps, *stage.outs)
-                yield job.name not in known or stage.changed_stage() or any(item.status() for item in items)
+                if job.name not in known:
+                    yield True
+                    continue
+                stage = self.stage(job, known[job.name])
+                yield stage.changed_stage() or any(moved(item) for item in (*stage.outs, *stage.deps))
 
     def run(self, job: Job, known: JSON | None, env: Mapping[str, str]) -> JSON:
         """Run a stage where something changed; its lock entry. Raises StageFailed."""

@@ -63,7 +63,14 @@ def test_the_run_cache_knows_a_stage_by_the_key_that_dvc_gives_it(copy: Project)
             stage.save_deps()
             key = _get_stage_hash(stage)
             assert (copy.root / ".dvc/cache/runs" / key[:2] / key).is_dir(), job.name
-    assert not any(space.changed(jobs.values(), _known(copy.root)))
+    known = _known(copy.root)
+    assert not any(space.changed(jobs.values(), known))
+    evaluation = next(iter(job for job in jobs.values() if job.stage == "evaluate"))
+    with (copy.root / evaluation.outs[0]).open("a", encoding="utf-8") as file:
+        file.write(" ")
+    looked = dict(zip(jobs, space.changed(jobs.values(), known), strict=True))
+    changed = {name.partition("@")[0] for name, it_did in looked.items() if it_did}
+    assert changed == {"evaluate", "package"}
 
 
 def _known(root: Path) -> dict[str, dict[str, object]]:
