@@ -44,12 +44,12 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"phi-deploy {VERSION}\n"
 
 
-def test_every_command_but_completion_has_json() -> None:
+def test_every_command_that_says_something_has_json() -> None:
     whole: Any = parser(whole=True)
     commands = whole._subparsers._group_actions[0].choices
     for name, own in commands.items():
         options = own._option_string_actions
-        assert ("--json" in options) == (name != "completion"), name
+        assert ("--json" in options) == (name not in ("completion", "worker")), name
     assert set(commands) == set(COMMANDS)
 
 
