@@ -15,12 +15,13 @@ from pipeline.types import Family, Recipe
 
 @dataclass(frozen=True)
 class Fetch:
-    """A checkpoint: a folder, or a hub id at a revision."""
+    """A checkpoint: a folder, or a hub id at a revision; `adapter` is a PEFT folder that is merged into it."""
 
     path: str
     repo: str
     revision: str
     trust_remote_code: bool
+    adapter: str = ""
 
 
 @dataclass(frozen=True)

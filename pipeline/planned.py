@@ -25,7 +25,7 @@ GROUPS = ("models", "exports", "builds", "cells", "sensitivities", "variants", "
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """`source`, `weights`, `text` and `questions` are paths on which stages depend."""
+    """`source`, `weights`, `text`, `questions` and `adapter` are paths on which stages depend."""
 
     source: str
     weights: str
@@ -33,6 +33,7 @@ class ModelEntry:
     questions: str
     fetch: Fetch
     reference: Reference
+    adapter: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ _BACKEND = (
     *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),
 )
 _FETCH = (
-    *(f"pipeline/model/{name}.py" for name in ("dimensions", "hub", "licence_files", "side_files", "tensors")),
+    *(f"pipeline/model/{name}.py" for name in ("adapted", "adapter", "dimensions", "hub", "licence_files", "merge")),
+    *("pipeline/model/side_files.py", "pipeline/model/tensors.py"),
     *_MODEL,
     MANIFEST,
 )

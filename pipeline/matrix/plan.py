@@ -105,14 +105,16 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
 
 def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
     model, evaluate = config["model"][name], config["evaluate"]
-    weights = model["path"] or layout.model(name).as_posix()
+    source = model["path"] or layout.inputs("fetch", name).as_posix()  # a dependency that is there anyway
+    weights = layout.model(name).as_posix() if model["adapter"] else model["path"] or layout.model(name).as_posix()
     text, questions = (data_of(name, key, config) for key in ("text", "questions"))
     return ModelEntry(
-        source=model["path"] or layout.inputs("fetch", name).as_posix(),  # a dependency that is there anyway
+        source=source,
+        adapter=model["adapter"] or source,  # a dependency that is there anyway
         weights=weights,
         text=text,
         questions=questions or text,  # a dependency that is there anyway
-        fetch=Fetch(**{key: model[key] for key in ("path", "repo", "revision", "trust_remote_code")}),
+        fetch=Fetch(**{key: model[key] for key in ("path", "repo", "revision", "trust_remote_code", "adapter")}),
         reference=Reference(
             weights=weights,
             trust_remote_code=model["trust_remote_code"],

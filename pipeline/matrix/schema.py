@@ -10,11 +10,12 @@ MISSING: Any = "???"  # omegaconf's word for a mandatory value; a device that on
 
 @dataclass
 class ModelConf:
-    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`)."""
+    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`), and an `adapter` of it (a PEFT folder)."""
 
     path: str = ""
     repo: str = ""
     revision: str = ""
+    adapter: str = ""
     text: str = ""  # data of its own, which evaluate.text, questions and calibration come before
     questions: str = ""
     calibration: str = ""

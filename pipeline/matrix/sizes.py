@@ -49,7 +49,9 @@ def plan_size(plan: Plan, shapes: Mapping[str, Dimensions], defer: float, kept: 
     total, parameters = 0, {name: shape.parameters for name, shape in shapes.items()}
     for name, model in plan.models.items():
         total += kept * reference_size(model.reference.tokens, shapes[name].hidden_size)
-        if model.fetch.repo:
+        if model.fetch.adapter:
+            total += (kept + bool(model.fetch.repo)) * parameters[name] * BYTES["bf16"]
+        elif model.fetch.repo:
             total += (2 * kept - 1) * parameters[name] * BYTES["bf16"]
     for export in plan.exports.values():
         size = export_size(parameters[export.model], export.convert.form)

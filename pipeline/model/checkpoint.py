@@ -26,7 +26,7 @@ TABLES = "rotary_emb.inv_freq"  # which older versions of transformers stored, a
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 REFETCH = "copy or fetch the checkpoint again"
 ADAPTER = "adapter_config.json"
-MERGE = "merge it into its base first: PeftModel.from_pretrained(…).merge_and_unload().save_pretrained(DIR)"
+MERGE = "model.<name>.adapter=DIR takes an adapter, model.<name>.path or repo its base"
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,

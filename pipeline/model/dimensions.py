@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError, ConfigError
+from pipeline.model.adapted import changes_of
+from pipeline.model.adapter import read_adapter
 from pipeline.model.architectures import ARCHITECTURES
-from pipeline.model.canonical import POSITIVE, traits, with_defaults
+from pipeline.model.canonical import POSITIVE, canonical_config, refuse_quantized, traits, with_defaults
 from pipeline.model.checkpoint import ADAPTER, MERGE
 
 
@@ -78,12 +80,22 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
 
 
 def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
-    """Dimensions of an entry of conf/model: a local folder's own, or those that the entry states."""
+    """Dimensions of an entry of conf/model: a local folder's own, or those that the entry states.
+
+    Its adapter is held against a local folder's config.json, and may bring another number of tokens.
+    """
     where = f"model {name}"
     if model["path"] and model["repo"]:
         raise ConfigError("both path and repo are set", where=where, hint="set one")
+    adapter = read_adapter(Path(model["adapter"])) if model["adapter"] else None
     if model["path"]:
-        return dimensions_of(read_config(Path(model["path"])), where)
+        config = read_config(Path(model["path"]))
+        found = dimensions_of(config, where)
+        if adapter and found.traits:  # of an architecture that backends have
+            refuse_quantized(config, where)
+            rows = changes_of(adapter, canonical_config(config)).rows
+            return dimensions_of({**config, "vocab_size": rows or found.vocab_size}, where)
+        return found
     if not model["repo"]:
         raise ConfigError("neither path nor repo is set", where=where, hint=f"set model.{name}.path=DIR")
     if not model["revision"]:

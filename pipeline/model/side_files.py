@@ -27,6 +27,7 @@ NAMES = (
     "merges.txt",
     "vocab.json",
 )
+OF_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "vocab.json")
 TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"  # transformers' names
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MARK = b"\xef\xbb\xbf"  # UTF-8's byte-order mark
@@ -44,6 +45,18 @@ def copy_side_files(source: Path, folder: Path) -> None:
                 (folder / name).write_bytes(raw.removeprefix(MARK))
     for path in sorted((source / MORE_TEMPLATES).glob("*.jinja")) if source != folder else ():
         write_text(folder / MORE_TEMPLATES / path.name, path.read_text(encoding="utf-8-sig"))
+
+
+def copy_adapters_tokenizer(adapter: Path, folder: Path) -> None:
+    """Where the adapter has a tokenizer.json, its tokenizer in place of the base's, of which templates stay."""
+    if not (adapter / "tokenizer.json").is_file():
+        return
+    for name in OF_TOKENIZER:
+        (folder / name).unlink(missing_ok=True)
+    said = _read(adapter / "tokenizer_config.json") or {}
+    if (adapter / TEMPLATE).is_file() or said.get("chat_template"):
+        (folder / TEMPLATE).unlink(missing_ok=True)
+    copy_side_files(adapter, folder)
 
 
 def complete(folder: Path, config: Mapping[str, Any]) -> None:

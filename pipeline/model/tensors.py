@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import CheckpointError
-from pipeline.model.checkpoint import EMBEDDING, HEAD, Tensor
+from pipeline.model.checkpoint import EMBEDDING, HEAD, MERGE, Tensor
 
 Shape = tuple[int, ...]
 PACKED = re.compile(r"\.(qweight|qzeros|g_idx|absmax|quant_map|weight_packed|weight_scale(_inv)?|scales|SCB)$")
@@ -27,9 +27,7 @@ def check_tensors(tensors: Mapping[str, Tensor], config: Mapping[str, Any], wher
         )
     adapted = [name for name in extra if ADAPTER.search(name)]
     if adapted:
-        raise CheckpointError(
-            f"it holds an adapter's tensors ({adapted[0]})", where=where, hint="merge the adapter: merge_and_unload()"
-        )
+        raise CheckpointError(f"it holds an adapter's tensors ({adapted[0]})", where=where, hint=MERGE)
     if absent:
         raise CheckpointError(f"{len(absent)} tensors are missing, the first is {absent[0]}", where=where, hint=FETCH)
     if extra:
@@ -41,6 +39,36 @@ def check_tensors(tensors: Mapping[str, Tensor], config: Mapping[str, Any], wher
             raise CheckpointError(
                 f"{name} has shape {list(tensors[name].shape)}, config.json says {list(shape)}", where=where
             )
+
+
+def shapes_of(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """The shapes of all tensors that it must have or may have."""
+    return {**dict(_required(config)), **dict(_allowed(config))}
+
+
+def matrix_parts(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, tuple[str, int, int, int]]:
+    """By module: the tensor that its matrix is in, its first row there, and how many rows and columns it has.
+
+    Those of qkv_proj and gate_up_proj are there whole, and by the names that they have unfused.
+    """
+    queries, keys, _ = _sizes(config)
+    inner = config["intermediate_size"]
+    fused = {
+        "qkv_proj": (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)),
+        "gate_up_proj": (("gate_proj", inner), ("up_proj", inner)),
+    }
+    found = {}
+    for name, shape in shapes.items():
+        module = name.removesuffix(".weight")
+        if len(shape) != 2 or module == name:
+            continue
+        found[module] = (name, 0, *shape)
+        parent, _, last = module.rpartition(".")
+        first = 0
+        for part, rows in fused.get(last, ()):
+            found[f"{parent}.{part}"] = (name, first, rows, shape[1])
+            first += rows
+    return found
 
 
 def _sizes(config: Mapping[str, Any]) -> tuple[int, int, int]:

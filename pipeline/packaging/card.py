@@ -59,15 +59,18 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         pipeline_tag="text-generation",
         tags=_tags(manifest),
         eval_results=results or None,
-        base_model_relation="quantized" if base and _is_quantized(manifest) else None,  # the hub has no "converted"
+        base_model_relation=_relation(manifest) if base else None,
     )
     if not results:
         data.pop("model_name")  # the hub takes it only with results
     return str(data.to_yaml(line_break="\n"))
 
 
-def _is_quantized(manifest: Mapping[str, Any]) -> bool:
-    return manifest["cell"]["method"] not in RAW
+def _relation(manifest: Mapping[str, Any]) -> str | None:
+    """In the hub's words, which has none for what is only converted: whole weights with an adapter are a fine-tune."""
+    if manifest["source"].get("adapter"):
+        return "finetune"
+    return "quantized" if manifest["cell"]["method"] not in RAW else None
 
 
 def _dataset(manifest: Mapping[str, Any], metric: str) -> str:
@@ -78,9 +81,10 @@ def _dataset(manifest: Mapping[str, Any], metric: str) -> str:
 
 
 def _base_model(manifest: Mapping[str, Any]) -> str | None:
-    """The hub id, where the source is one; a local folder is known by its name alone."""
-    source = str(manifest["source"].get("path_or_repo") or "")
-    return source if HUB_ID.fullmatch(source) else None
+    """The hub id, where the source is one; a local folder is known by its name alone, or by what its adapter says."""
+    source, adapter = manifest["source"], manifest["source"].get("adapter") or {}
+    ids = (str(source.get("path_or_repo") or ""), str(adapter.get("base") or ""))
+    return next((name for name in ids if HUB_ID.fullmatch(name)), None)
 
 
 def _tags(manifest: Mapping[str, Any]) -> list[str]:
@@ -120,7 +124,11 @@ def _made(family: str) -> str:
 
 
 def _source(manifest: Mapping[str, Any]) -> str:
-    source, base = manifest["source"], _base_model(manifest)
+    source, adapter = manifest["source"], manifest["source"].get("adapter")
+    if adapter:
+        plain = _source({**manifest, "source": {**source, "adapter": None}})
+        return f"{plain}, with the adapter `{adapter['source']}` ({adapter['method']}, rank {adapter['rank']}) merged"
+    base = _base_model(manifest)
     revision = f" at revision `{source['revision']}`" if source.get("revision") else ""
     if base:
         return f"[{base}](https://huggingface.co/{base}){revision}"
@@ -153,7 +161,8 @@ def _quantization(manifest: Mapping[str, Any]) -> str:
 
 def _making(manifest: Mapping[str, Any]) -> str:
     tools = sorted((manifest.get("tools") or {}).items())
-    digests = _digests(manifest["source"].get("weights_sha256"))
+    source = manifest["source"]
+    digests = _digests(source.get("weights_sha256")) + _digests((source.get("adapter") or {}).get("sha256"))
     text = (
         "## How it was made\n\n"
         "Converted, quantized, evaluated and packaged by the phi-deploy pipeline; `manifest.json` lists every file "

@@ -60,6 +60,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     if not _same_bytes(read, digests(build)):
         _generate(entry.backend, out, evaluation.decode, key)
     check_reading(entry.backend, out, layout.model(entry.model), key)
+    source = manifest["source"]
     record = Packaged(
         Status.OK,
         "",
@@ -68,8 +69,8 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         sha256=sha256(out / SUMS),
         bits_per_weight=quantization.bits_per_weight,
         quantization=quantization,
-        commit=manifest["source"]["revision"],
-        checkpoint=manifest["source"]["weights_sha256"],
+        commit=source["revision"],
+        checkpoint={**source["weights_sha256"], **source.get("adapter", {}).get("sha256", {})},
         run=run,
     )
     write_json(layout.package_record(key), plain(record))
@@ -99,6 +100,7 @@ def _described(key: str, entry: Package) -> JSON:
             "revision": fetched["revision"],
             "license": licence,
             "weights_sha256": fetched["weights"],
+            **({"adapter": fetched["adapter"]} if "adapter" in fetched else {}),
         },
         "license": licence,
         "license_files": fetched["license_files"],

@@ -27,6 +27,7 @@ def _model(row: Row) -> list[tuple[str, str]]:
     revision, commit = str(source.get("revision") or ""), row.package.commit if row.package else ""
     said = [place, f"at {revision}" if revision else "", f"(commit {commit})" if commit and commit != revision else ""]
     lines = [("source", " ".join(word for word in said if word))]
+    lines += [("adapter", f"{source['adapter']}, merged")] if source.get("adapter") else []
     digests = (row.package.checkpoint if row.package else None) or {}
     lines += [("weights", f"{name}: sha256 {digest}") for name, digest in digests.items()]
     lines += [("text", str(evaluate["text"]))] if evaluate.get("text") else []
