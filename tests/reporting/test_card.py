@@ -162,3 +162,13 @@ def test_the_data_of_a_figure_and_the_licences_files_are_named() -> None:
     names = {result.metric_type: result.dataset_name for result in ModelCard(text).data.eval_results or []}
     assert (names["accuracy"], names["perplexity"]) == ("x/questions.jsonl", "x/evaluation.txt")
     assert "[LICENSE](LICENSE)" in text
+
+
+def test_a_fine_tune_by_adapter_names_the_base_on_the_hub_the_adapter_and_both_digests() -> None:
+    adapter = {"source": "my-lora", "base": "x/y", "method": "DoRA", "rank": 8, "sha256": {"adapter_config.json": "cd"}}
+    for repo, base in (("microsoft/Phi-3.5-mini-instruct", "microsoft/Phi-3.5-mini-instruct"), ("folder", "x/y")):
+        text = model_card(manifest(source__adapter=adapter, source__path_or_repo=repo))
+        front = yaml.safe_load(text.split("---")[1])
+        assert (front["base_model"], front["base_model_relation"]) == (base, "finetune")
+        assert "with the adapter `my-lora` (DoRA, rank 8) merged" in text
+        assert "- adapter_config.json: `cd`" in text and "ab" * 32 in text
