@@ -91,10 +91,14 @@ class _Sums:
         self.found[name, self.held_out] = total + inputs.T @ inputs, count + len(inputs)
 
     def moments(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """The means, seen and held out."""
-        total, count = self.found[name, False]
-        apart, others = self.found.get((name, True), (None, 1))
-        return (total / count).numpy(), None if apart is None else (apart / others).numpy()
+        """The means, seen and held out; they are given away, and asked for once."""
+        return self._mean(name, False), self._mean(name, True) if (name, True) in self.found else None
+
+    def _mean(self, name: str, held_out: bool) -> NDArray[np.float32]:
+        total, count = self.found.pop((name, held_out))
+        values: NDArray[np.float32] = total.numpy()
+        values /= count
+        return values
 
     def close(self) -> None:
         for hook in self._hooks:
