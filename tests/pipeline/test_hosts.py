@@ -132,8 +132,8 @@ def test_a_device_that_is_elsewhere_has_its_speed_from_there(copy: Project, tmp_
         cluster.worker("gpu", env={"PHI_TEST_DEVICE": "webgpu"})
         until(lambda: all("Registered to" in cluster.log(name) for name in ("plain", "gpu")))
         words = ("run", "--scheduler", cluster.address, "--remote", "shared", *SMOKE)
-        matrix = ("precision=[int4]", "target=[webgpu]", "benchmark.runs=1", "--json")
-        done = copy.pipeline(*words, *matrix)
+        matrix = ("precision=[int4]", "target=[webgpu]", "benchmark.runs=1")
+        done = copy.pipeline(*words, *matrix, "--json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)
         assert row["metrics"]["decode_tokens_per_s"] > 0, row["reasons"]
