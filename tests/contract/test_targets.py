@@ -108,7 +108,7 @@ def test_queries_keys_and_values_apart_are_what_they_are_together(exports: Any, 
         build(exports, tmp_path / target, target, "int4")
         with OnnxRuntimeBackend().open(tmp_path / target / "build") as session:
             found.append(session.logits(ids))
-    assert np.abs(found[0] - found[1]).max() < 0.02 * found[0].std()
+    assert np.abs(found[0] - found[1]).max() < 0.1 * found[0].std()  # CUDA's embedding has 8 bits, DirectML's 16
 
 
 @pytest.mark.parametrize("target", ["cuda", "directml", "webgpu", "qnn-htp"])

@@ -55,7 +55,7 @@ def test_card_formats_and_pictures_know_it_by_its_yaml(toy: Project) -> None:
 
 
 def test_the_contract_of_all_backends_holds_for_it(toy: Project) -> None:
-    for name in ("tests", "models/phi-tiny"):
+    for name in ("tests", "benchmarks", "models/phi-tiny"):
         shutil.copytree(ROOT / name, toy.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(TOY / "test_toy.py", toy.root / "tests/contract/test_toy.py")
     done = toy.run(sys.executable, "-m", "pytest", "-n", "0", "tests/contract/test_toy.py")

@@ -21,6 +21,8 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"|!\[
 # what a reader puts in, and what is there in its place
 PLACES = {
     "/models/my-phi": "models/phi-tiny",
+    "/models/phi-base": "models/phi-tiny",
+    "/models/my-adapter": "''",  # none: tests/unit/test_adapter.py has them
     "/models/phi-3.5-mini": "models/phi-tiny",
     "/data/smollm2": "models/phi-tiny",
     "my-text.txt": "data/english/evaluation.txt",
