@@ -30,7 +30,7 @@ FOLDER = "PHI_DEPLOY_WORKER"  # where a worker keeps its copies and its cache
 NANNYS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
 
 
-class Copy(WorkerPlugin):  # type: ignore[misc]
+class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
     """The driver's working tree on a worker; the worker's facts become resources. Late joiners get it as well."""
 
     def __init__(self, tar: bytes, digest: str, host: Mapping[str, str], remote: JSON) -> None:

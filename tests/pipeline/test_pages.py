@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ NOT_RUN = {
 SMALL = (*SMOKE, "evaluate.tokens=512", "evaluate.max_questions=4")
 
 
-def matches(line: str, patterns: object) -> bool:
-    return any(re.match(pattern, line) for pattern in patterns)  # type: ignore[attr-defined]
+def matches(line: str, patterns: Iterable[str]) -> bool:
+    return any(re.match(pattern, line) for pattern in patterns)
 
 
 def shell(project: Project, line: str) -> tuple[int, str]:

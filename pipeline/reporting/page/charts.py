@@ -102,18 +102,7 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
     values = [point[x] for point in shown if point[x]]
     if not values:
         return None
-    wide = max(values) / min(values) > 20
-    scale: JSON = {"type": "log"} if wide else {"zero": False, "padding": 24}
-    position = {
-        "x": {"field": x, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}},
-        "y": {
-            "field": "kl",
-            "type": "quantitative",
-            "title": "KL divergence from fp32, nats per token",
-            "scale": {"type": "log", "padding": 16},
-            "axis": {"format": ".0e", "tickCount": 6},
-        },
-    }
+    position = plane(x, title, values)
     faded = {"condition": {"test": "datum.front || datum.chosen", "value": 1}, "value": 0.45}
     layers = [
         _line(x, position),
@@ -147,13 +136,33 @@ def chart(shown: Sequence[JSON], colours: Mapping[str, str], x: str, title: str)
             },
         },
     ]
+    return {**drawn("cells", layers), "transform": [{"filter": f"isValid(datum.{x})"}]}
+
+
+def plane(x: str, title: str, values: Sequence[float]) -> JSON:
+    """The two positions of a point: `x`, of `values`, along; the divergence up."""
+    wide = max(values) / min(values) > 20
+    scale: JSON = {"type": "log"} if wide else {"zero": False, "padding": 24}
+    return {
+        "x": {"field": x, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}},
+        "y": {
+            "field": "kl",
+            "type": "quantitative",
+            "title": "KL divergence from fp32, nats per token",
+            "scale": {"type": "log", "padding": 16},
+            "axis": {"format": ".0e", "tickCount": 6},
+        },
+    }
+
+
+def drawn(data: str, layers: Sequence[JSON]) -> JSON:
+    """Layers over one of the page's tables, as wide as there is room."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": "container",
         "height": 360,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"name": "cells"},
-        "transform": [{"filter": f"isValid(datum.{x})"}],
+        "data": {"name": data},
         "layer": layers,
     }
 

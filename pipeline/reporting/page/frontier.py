@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.reporting.page.charts import colour_scale
+from pipeline.reporting.page.charts import colour_scale, drawn, plane
 from pipeline.types import JSON
 
 TOOLTIP = (("label", "what"), ("backend", "backend"), ("size", "size MB"), ("kl", "KL nats"), ("expected", "expected"))
@@ -14,29 +14,14 @@ def frontier(found: Sequence[JSON], colours: Mapping[str, str]) -> JSON | None:
     """A specification: dashed what is predicted, diamonds what was built, dots the fixed recipes; None without any."""
     if not found:
         return None
-    sizes = [point["size"] for point in found]
-    scale: JSON = {"type": "log", "padding": 12} if max(sizes) / min(sizes) > 20 else {"zero": False, "padding": 24}
-    place = {
-        "x": {"field": "size", "type": "quantitative", "title": "size, MB", "scale": scale, "axis": {"tickCount": 6}},
-        "y": {
-            "field": "kl",
-            "type": "quantitative",
-            "title": "KL divergence from fp32, nats per token",
-            "scale": {"type": "log", "padding": 16},
-            "axis": {"format": ".0e", "tickCount": 6},
-        },
-    }
+    place = plane("size", "size, MB", [point["size"] for point in found])
     colour = {"field": "backend", "type": "nominal", "scale": colour_scale(found, colours), "title": None}
     tooltip = [{"field": field, "title": title, "format": ".3~g"} for field, title in TOOLTIP[2:]]
     tooltip = [*({"field": field, "title": title} for field, title in TOOLTIP[:2]), *tooltip]
     shown = {**place, "color": colour, "tooltip": tooltip}
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": "container",
-        "height": 360,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"name": "searches"},
-        "layer": [
+    return drawn(
+        "searches",
+        [
             {
                 "transform": [{"filter": "datum.kind == 'predicted'"}],
                 "mark": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5},
@@ -74,4 +59,4 @@ def frontier(found: Sequence[JSON], colours: Mapping[str, str]) -> JSON | None:
                 "encoding": {**place, "text": {"field": "label"}, "color": {"value": "--text"}},
             },
         ],
-    }
+    )
