@@ -47,7 +47,7 @@ def _entries(lock: str) -> dict[str, str]:
     for line in lock.splitlines(keepends=True):
         if line[0].isalnum():
             name = _name(line)
-            entries[name] = ""
+            entries.setdefault(name, "")  # a package may have a pin per Python
         if name:
             entries[name] += line
     return entries
