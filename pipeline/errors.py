@@ -18,6 +18,14 @@ _DISK = {
 }
 
 
+FREE = "are free"
+
+
+def no_room(reason: str) -> bool:
+    """Whether that is said of a disk that is full, or too small for what is to be made."""
+    return any(_DISK[number][0] in reason for number in (errno.ENOSPC, errno.EDQUOT)) or FREE in reason
+
+
 def printable(text: str) -> str:
     """One line: what a terminal would act on, and half characters, by their escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArtifactError
+from pipeline.errors import FREE, ArtifactError
 
 PARTIAL = ".partial"  # what a killed run may leave
 FICLONE = 0x40049409  # linux/fs.h: the target takes the source's blocks
@@ -89,7 +89,7 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing(folder)).free
     if free < needed:
         raise ArtifactError(
-            f"needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+            f"needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB {FREE}",
             where=str(folder),
             hint="free some space and run again: finished stages are kept",
         )

@@ -35,6 +35,12 @@ def add_link(parser: Any) -> None:
     parser.add_argument("--insecure", action="store_true", help="tcp:// to another machine, on a network of your own")
 
 
+def tls_files(arguments: argparse.Namespace) -> dict[str, str]:
+    """Authority, certificate and key by their flags; empty where there are none."""
+    given = {name: getattr(arguments, f"tls_{name.replace('-', '_')}") for name in ("ca-file", "cert", "key")}
+    return {f"--tls-{name}": str(Path(path).absolute()) if path else "" for name, path in given.items()}
+
+
 def run(arguments: argparse.Namespace) -> int:
     import gc
 
@@ -70,16 +76,6 @@ def _link(arguments: argparse.Namespace) -> Link | None:
         raise ConfigError("a cluster's results go through a DVC remote", hint="add --remote NAME")
     from pipeline.engine.link import Link, check_link
 
-    check_link(arguments.scheduler, arguments.tls_ca_file, arguments.insecure)
-    return Link(
-        arguments.scheduler,
-        arguments.remote,
-        arguments.like,
-        _absolute(arguments.tls_ca_file),
-        _absolute(arguments.tls_cert),
-        _absolute(arguments.tls_key),
-    )
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if path else ""
+    files = tls_files(arguments)
+    check_link(arguments.scheduler, files, arguments.insecure)
+    return Link(arguments.scheduler, arguments.remote, arguments.like, *files.values())

@@ -23,15 +23,17 @@ def run(arguments: argparse.Namespace) -> int:
     import gc
     import platform
 
-    from pipeline.engine.link import check_link
+    from pipeline.commands.run import tls_files
+    from pipeline.engine.link import check_link, shake_hands
     from pipeline.engine.needs import cores_here, default_jobs, memory_here
     from pipeline.engine.serve import serve
 
     gc.enable()
-    check_link(arguments.scheduler, arguments.tls_ca_file, arguments.insecure)
+    files = tls_files(arguments)
+    check_link(arguments.scheduler, files, arguments.insecure)
+    shake_hands(arguments.scheduler, files)
     folder = Path(arguments.local_directory or HOME).expanduser().absolute()
     jobs = arguments.jobs or default_jobs(cores_here(), memory_here())
-    files = {"ca-file": arguments.tls_ca_file, "cert": arguments.tls_cert, "key": arguments.tls_key}
-    tls = [word for name, path in files.items() if path for word in (f"--tls-{name}", str(Path(path).absolute()))]
+    tls = [word for flag, path in files.items() if path for word in (flag, path)]
     serve(arguments.scheduler, arguments.name or platform.node(), jobs, folder, tls)
     return 0

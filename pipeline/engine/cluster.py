@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from pipeline.engine import facts
 from pipeline.engine.board import Board
 from pipeline.engine.devices import measure_devices, wanted
 from pipeline.engine.jobs import Job
-from pipeline.engine.link import Care, Link, connected
+from pipeline.engine.link import Care, Link, connected, gone, if_there
 from pipeline.engine.needs import BENCHMARK, Share
-from pipeline.engine.remote import bring_home, remote_settings, send
+from pipeline.engine.remote import bring_home, check_remote, remote_settings, send
 from pipeline.engine.snapshot import snapshot
-from pipeline.engine.sweep import TOPIC, Outcome, follow, submit
+from pipeline.engine.sweep import Outcome, follow, submit, topic
 from pipeline.engine.worker import Copy, run_there, stop_there
 from pipeline.engine.workspace import Workspace
 from pipeline.errors import ConfigError
@@ -43,36 +44,46 @@ class Sweep:
     shares: Mapping[str, Share]
 
 
-def run_cluster(sweep: Sweep, link: Link, outcome: Outcome) -> dict[str, Job]:
+def run_cluster(sweep: Sweep, link: Link, outcome: Outcome, dashboard: bool) -> dict[str, Job]:
     """Run what is due on workers and bring it home; what is left for this machine: benchmarks that no other is to take.
 
     `outcome` has what ended when it is interrupted, too. Speeds of devices are imported last.
     """
     settings, root = remote_settings(sweep.space, link.remote), Path(sweep.space.repo.root_dir)
-    (tar, digest), host = snapshot(root), facts.facts_of(root)
+    check_remote(sweep.space, link.remote)
+    (tar, digest), host = _snapshot(root), facts.facts_of(root)
     run, here = f"{digest}-{time.time_ns()}", json.loads(host[facts.MACHINE])
     with connected(link) as client:
         board = Board({name: sweep.shares[name] for name in sweep.due}, max(1, _threads(client)))
-        client.subscribe_topic(TOPIC, lambda event: board.event(event[1]))
+        client.subscribe_topic(topic(digest), lambda event: board.event(event[1]))
+        if dashboard:
+            board.say(_dashboard(client))
         _send_inputs(sweep, link)
         plugin = Copy(tar, digest, host, settings)
         client.register_plugin(plugin)
         workers = _resources(client)
+        watch = Care(client, lambda: check_remote(sweep.space, link.remote), board.say)
         try:
-            rest = _run_stages(sweep, link, outcome, client, board, workers, host, digest, run)
+            rest = _run_stages(sweep, link, outcome, client, board, watch, workers, host, digest, run)
             entries = {**sweep.known, **outcome.done}
             due = wanted(sweep.plan, sweep.jobs, entries, here)
-            measured = measure_devices(client, due, _resources(client), digest, run, sweep.shares, board)
+            measured = measure_devices(client, due, _resources(client), digest, run, sweep.shares, board, watch)
             outcome.failed.update(measured.failed)
         except KeyboardInterrupt:
-            with suppress(OSError, TimeoutError):
+            with if_there():
                 client.run(stop_there, digest)
             raise
         finally:
             board.close()
-            with suppress(OSError, TimeoutError, ValueError):
+            with if_there():
                 client.unregister_worker_plugin(plugin.name)
     return rest
+
+
+def _snapshot(root: Path) -> tuple[bytes, str]:
+    """The snapshot, and the name of its copies: another driver of the same tree has copies of its own."""
+    tar, digest = snapshot(root)
+    return tar, hashlib.sha256(f"{digest} {platform.node()} {root}".encode()).hexdigest()[:16]
 
 
 def _send_inputs(sweep: Sweep, link: Link) -> None:
@@ -92,6 +103,7 @@ def _run_stages(
     outcome: Outcome,
     client: Client,
     board: Board,
+    watch: Care,
     workers: Mapping[str, Mapping[str, float]],
     host: Mapping[str, str],
     digest: str,
@@ -118,10 +130,11 @@ def _run_stages(
 
     futures = submit(client, there, sweep.above, run_there, arguments, resources, run)
     try:
-        follow(futures, board, outcome, Care(client))
-    except KeyboardInterrupt:
+        follow(futures, board, outcome, watch)
+    except BaseException:
         board.close()
-        client.cancel(list(futures.values()), force=True)
+        with if_there():
+            client.cancel(list(futures.values()), force=True)
         raise
     finally:
         _keep(sweep, link, outcome)
@@ -145,10 +158,18 @@ def _threads(client: Client) -> int:
     return sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
 
 
+def _dashboard(client: Client) -> str:
+    if "dashboard" not in client.scheduler_info(n_workers=0).get("services", {}):
+        return "dashboard: the scheduler has none; it needs bokeh, and no --no-dashboard"
+    return f"dashboard: {client.dashboard_link}"
+
+
 def _resources(client: Client) -> dict[str, dict[str, float]]:
     """What each worker has declared, by its name."""
-    found = client.scheduler_info(n_workers=-1)["workers"].values()
-    return {str(worker["name"]): dict(worker["resources"]) for worker in found}
+    found = client.scheduler_info(n_workers=-1).get("workers")
+    if found is None:
+        raise gone()
+    return {str(worker["name"]): dict(worker["resources"]) for worker in found.values()}
 
 
 def _can(worker: Mapping[str, float], required: Mapping[str, float]) -> bool:

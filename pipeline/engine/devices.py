@@ -17,9 +17,8 @@ from pipeline import layout
 from pipeline.engine import facts
 from pipeline.engine.board import Board
 from pipeline.engine.jobs import Job
-from pipeline.engine.link import Care
 from pipeline.engine.needs import ALONE, Share
-from pipeline.engine.sweep import Outcome, follow
+from pipeline.engine.sweep import Outcome, Watch, follow
 from pipeline.engine.worker import measure_there
 from pipeline.entries import Benchmark
 from pipeline.errors import PipelineError
@@ -74,6 +73,7 @@ def measure_devices(
     run: str,
     shares: Mapping[str, Share],
     board: Board,
+    watch: Watch,
 ) -> Outcome:
     """Measure what was not measured yet, or otherwise; each speed is imported. The outcome has failures."""
     outcome, futures, asked = Outcome(), dict[str, Future](), dict[str, JSON]()
@@ -101,7 +101,7 @@ def measure_devices(
     for device, cells in missing.items():
         board.say(f"no worker has {device}: {len(cells)} cells are without a speed, such as {cells[0]}")
     board.begin({name: shares.get(name, Share()) for name in futures})
-    follow(futures, board, outcome, Care(client))
+    follow(futures, board, outcome, watch)
     for name, made in outcome.measured.items():
         _import(name, made, asked[name], outcome, board)
     return outcome

@@ -18,6 +18,7 @@ from pipeline.engine.jobs import Job, below, jobs_of, upstream
 from pipeline.engine.link import Link
 from pipeline.engine.sweep import Outcome
 from pipeline.engine.workspace import StageFailed, Workspace
+from pipeline.errors import ConfigError
 from pipeline.harness.params import load_yaml, read_params, read_templates
 from pipeline.harness.stages import STAGES
 from pipeline.matrix.plan import make_plan
@@ -25,6 +26,7 @@ from pipeline.reporting.console import SAID_BY
 from pipeline.types import JSON
 
 INTERRUPTED = 130
+RUNNING = Path(".dvc/tmp/phi-deploy.lock")
 NAMED = 4
 
 
@@ -39,12 +41,12 @@ class How:
 
 def drive(how: How) -> int:
     """Run what is missing; the exit code, 130 where it was interrupted."""
-    if how.dashboard:
+    if how.dashboard and not how.link:
         local.check_dashboard()
     local.quiet()
     os.environ["PATH"] = local.environment()["PATH"]  # guard, report and track run this Python as well
     os.environ[SAID_BY] = "run"
-    with _ended_by_sigterm():
+    with _ended_by_sigterm(), _alone():
         return _drive(how)
 
 
@@ -61,7 +63,7 @@ def _drive(how: How) -> int:
         sweep = Sweep(plan, space, jobs, due, above, known, shares)
         code = 0
         try:
-            rest = run_cluster(sweep, how.link, outcome) if how.link else due
+            rest = run_cluster(sweep, how.link, outcome, how.dashboard) if how.link else due
             _run_here(sweep, rest, how, outcome)
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -156,6 +158,19 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run per folder: two would write the same results. Raises ConfigError where there is one."""
+    from filelock import FileLock, Timeout
+
+    RUNNING.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(RUNNING, timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError("another run is at work in this folder", hint="wait for it, or end it") from None
 
 
 @contextmanager

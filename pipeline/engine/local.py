@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,6 +86,7 @@ def run_local(
 def _cluster(threads: int, resources: Mapping[str, float], dashboard: bool) -> Iterator[Client]:
     quiet()
     with (
+        warnings.catch_warnings(action="ignore"),  # that the page's port is taken: it gets another, which is said
         dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}),
         LocalCluster(
             n_workers=1,
@@ -92,7 +94,8 @@ def _cluster(threads: int, resources: Mapping[str, float], dashboard: bool) -> I
             processes=False,
             resources=dict(resources),
             memory_limit=0,
-            dashboard_address="127.0.0.1:8787" if dashboard else None,
+            dashboard_address=f"127.0.0.1:{8787 if dashboard else 0}",
+            scheduler_kwargs={"dashboard": dashboard},
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
@@ -104,7 +107,15 @@ def quiet() -> None:
     """DVC says its warnings alone; Dask nothing: what it would say, a stage's outcome does."""
     for name in ("dvc", "dvc_objects", "dvc_data"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("distributed", "dvc.progress", "bokeh", "tornado"):  # DVC's bars go by their logger's level
+    logging.getLogger("dvc.output").setLevel(logging.ERROR)  # its warning is of folders that are empty
+    silent = (
+        "distributed",
+        "distributed.client",
+        "dvc.progress",
+        "bokeh",
+        "tornado",
+    )  # bars go by their logger's level
+    for name in silent:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import platform
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,8 @@ from dvc.stage.cache import _get_cache_hash, _get_stage_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from pipeline.engine.jobs import Job
-from pipeline.engine.workspace import StageFailed, Workspace, entry_of, failing
-from pipeline.errors import ConfigError, first_line, suggest
+from pipeline.engine.workspace import RemoteAway, StageFailed, Workspace, entry_of, failing
+from pipeline.errors import ConfigError, explain, first_line, suggest
 from pipeline.types import JSON
 
 RUNS = "md5-dos2unix"  # DVC's run cache lies with its older store
@@ -41,24 +45,62 @@ def config_of(settings: JSON, cache: Path) -> JSON:
     }
 
 
+def check_remote(space: Workspace, name: str) -> None:
+    """Leave a small file in the remote and take it away. Raises ConfigError where that fails: it is away, or full."""
+    try:
+        with lock_repo(space.repo):
+            store = space.repo.cloud.get_remote_odb(name, "run cache", hash_name=RUNS)
+            store.fs.makedirs(store.path, exist_ok=True)
+            probe = store.fs.join(store.path, f"{_beside()}.part")
+            store.fs.pipe_file(probe, b"phi-deploy")
+            store.fs.remove(probe)
+    except Exception as error:  # whatever the remote's own library raises
+        raise _away(name, error, "is it there, may you write?") from None
+
+
+def _away(name: str, error: Exception, hint: str) -> ConfigError:
+    known = explain(error)
+    return ConfigError(f"remote {name}: {known[0] if known else first_line(error)}", hint="" if known else hint)
+
+
+def _beside() -> str:
+    """A name that no other process gives to what it has not finished."""
+    return f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def _reaching(name: str, leaving: bool = False) -> Iterator[None]:
+    """Whatever the remote's own library raises is RemoteAway; that of this machine's disk stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        known = explain(error)
+        if known and not leaving:
+            raise
+        raise RemoteAway(name, f"remote: {known[0] if known else first_line(error)}", False) from None
+
+
 def run_with_remote(space: Workspace, job: Job, inputs: Iterable[tuple[Job, JSON]], env: Mapping[str, str]) -> JSON:
     """Run a stage, or take it from the remote's run cache; its lock entry. Its results are in the remote then."""
     with failing(job.name), lock_repo(space.repo):
-        for maker, entry in inputs:
-            _check_out(space, maker, entry)
+        with _reaching(job.name):
+            for maker, entry in inputs:
+                _check_out(space, maker, entry)
         lost = [dep for dep in dict.fromkeys(job.deps) if not Path(space.repo.root_dir, dep).exists()]
         if lost:
             raise StageFailed(job.name, f"{lost[0]} is not on this worker", False)
-        _look_up(space, job)
+        with _reaching(job.name):
+            _look_up(space, job)
         stage = space.stage(job)  # another than the one that was looked up: that one seems unchanged
         stage.reproduce(pull=True, run_env=dict(env))
-        _publish(space, stage)
+        with _reaching(job.name, leaving=True):
+            _publish(space, stage)
         return entry_of(stage)
 
 
 def take(space: Workspace, job: Job, entry: JSON) -> None:
     """A stage's results from the remote into this workspace. Raises StageFailed."""
-    with failing(job.name), lock_repo(space.repo):
+    with failing(job.name), lock_repo(space.repo), _reaching(job.name):
         _check_out(space, job, entry)
 
 
@@ -67,9 +109,9 @@ def send(space: Workspace, jobs: Iterable[tuple[Job, JSON]], remote: str) -> Non
     with lock_repo(space.repo):
         objects = set().union(*(_objects(space.stage(job, entry)) for job, entry in jobs))
         try:
-            _whole(space.repo.cloud.push(objects, remote=remote))
-        except Exception as error:  # whatever the remote's own library raises
-            raise ConfigError(f"remote {remote}: {first_line(error)}", hint="is it there, may you write?") from None
+            _whole(space.repo.cloud.push, objects, remote=remote)
+        except Exception as error:
+            raise _away(remote, error, "is it there, may you write?") from None
 
 
 def bring_home(space: Workspace, done: Sequence[tuple[Job, JSON]], remote: str) -> None:
@@ -78,11 +120,10 @@ def bring_home(space: Workspace, done: Sequence[tuple[Job, JSON]], remote: str) 
         stages = [space.stage(job, entry) for job, entry in done]
         missing = [stage for stage in stages if not stage.outs_cached()]
         try:
-            _whole(space.repo.cloud.pull(set().union(*(_objects(stage, remote) for stage in missing)), remote=remote))
+            objects = set().union(*(_objects(stage, remote) for stage in missing))
+            _whole(space.repo.cloud.pull, objects, remote=remote)
         except Exception as error:
-            raise ConfigError(
-                f"remote {remote}: {first_line(error)}", hint="results are kept there; the same command brings them"
-            ) from None
+            raise _away(remote, error, "results are kept there; the same command brings them") from None
         for stage in stages:
             stage.checkout(force=True)
         for stage in stages:  # looks at dependencies in the workspace: all results first
@@ -94,16 +135,33 @@ def _objects(stage: Any, remote: str | None = None) -> set[Any]:
     return set().union(*stage.get_used_objs(remote=remote).values())
 
 
-def _whole(result: Any) -> None:
-    """Raises DvcException where some of what was to be moved was not."""
-    if result.failed:
-        raise DvcException(f"{len(result.failed)} files could not be moved")
+def _whole(move: Callable[..., Any], objects: set[Any], **which: str) -> None:
+    """Move all of them. Raises why the first of those was not that were not; DVC logs that, and counts them."""
+    logger, kept = logging.getLogger("dvc_data.hashfile.transfer"), _Reasons()
+    logger.propagate = False
+    logger.addHandler(kept)
+    try:
+        left = move(objects, **which).failed
+    finally:
+        logger.removeHandler(kept)
+    if left:
+        raise kept.found[0] if kept.found else DvcException(f"{len(left)} files could not be moved")
+
+
+class _Reasons(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            self.found.append(record.exc_info[1])
 
 
 def _check_out(space: Workspace, job: Job, entry: JSON) -> None:
     stage = space.stage(job, entry)
     if not stage.outs_cached():
-        _whole(space.repo.cloud.pull(_objects(stage)))
+        _whole(space.repo.cloud.pull, _objects(stage))
     stage.checkout(force=True)
 
 
@@ -119,12 +177,14 @@ def _look_up(space: Workspace, job: Job) -> None:
     local.mkdir(parents=True, exist_ok=True)
     for path in store.fs.find(there):
         if not path.endswith(".part"):
-            store.fs.get_file(path, str(local / store.fs.name(path)))
+            part = local.parent / f"{_beside()}.part"
+            store.fs.get_file(path, str(part))
+            part.replace(local / store.fs.name(path))
 
 
 def _publish(space: Workspace, stage: Any) -> None:
     """Results first, then the run cache's entry, so that an entry in the remote is whole."""
-    _whole(space.repo.cloud.push(_objects(stage)))
+    _whole(space.repo.cloud.push, _objects(stage))
     entry = to_single_stage_lockfile(stage)
     value = _get_cache_hash(entry)
     local = Path(space.repo.stage_cache._get_cache_path(_get_stage_hash(stage), value))
@@ -133,6 +193,6 @@ def _publish(space: Workspace, stage: Any) -> None:
     if store.fs.exists(there):
         return
     store.fs.makedirs(store.fs.parent(there), exist_ok=True)
-    part = f"{there}.{os.getpid()}.part"
+    part = f"{there}.{_beside()}.part"
     store.fs.put_file(str(local), part)
     store.fs.move(part, there)

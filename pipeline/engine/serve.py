@@ -7,7 +7,8 @@ from pathlib import Path
 
 from distributed.cli.dask_worker import main
 
-from pipeline.engine.worker import FOLDER
+from pipeline.engine.link import no_answer
+from pipeline.engine.worker import FOLDER, ended
 from pipeline.errors import ToolError
 
 
@@ -22,5 +23,7 @@ def serve(scheduler: str, name: str, jobs: int, folder: Path, tls: list[str]) ->
     words += ["--memory-limit", "0", "--local-directory", str(folder / "dask"), "--death-timeout", "60", *tls]
     try:
         main(words, standalone_mode=False)
-    except (OSError, TimeoutError) as error:
-        raise ToolError(f"no scheduler answers at {scheduler}: {error}") from error
+    except (OSError, TimeoutError, SystemExit) as error:
+        raise no_answer(scheduler) from error
+    if ended:
+        raise ToolError(ended[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from distributed import Client, Future
 
@@ -17,6 +17,11 @@ from pipeline.types import JSON
 
 TOPIC = "phi-deploy"
 TICK_S = 1.0
+
+
+def topic(digest: str) -> str:
+    """Under which a worker tells the driver whose copy has that digest what it does."""
+    return f"{TOPIC}-{digest}"
 
 
 @dataclass
@@ -62,10 +67,18 @@ def submit(
     return futures
 
 
-def follow(
-    futures: Mapping[str, Future], board: Board, outcome: Outcome, idle: Callable[[], None] = lambda: None
-) -> None:
-    """Wait for all of them; `outcome` is filled as they end. `idle` is called while none does."""
+class Watch(Protocol):
+    """What looks after a sweep: both may raise what ends it."""
+
+    def idle(self) -> None:
+        """While no stage ends."""
+
+    def failed(self, error: BaseException | None) -> None:
+        """Before it is said that a stage failed."""
+
+
+def follow(futures: Mapping[str, Future], board: Board, outcome: Outcome, watch: Watch | None = None) -> None:
+    """Wait for all of them; `outcome` is filled as they end."""
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name, future in futures.items():
         future.add_done_callback(lambda _, name=name: names.put(name))
@@ -75,11 +88,20 @@ def follow(
             name = names.get(timeout=TICK_S)
         except queue.Empty:
             board.tick()
-            idle()
+            if watch:
+                watch.idle()
             continue
         waiting.discard(name)
+        if watch and futures[name].status != "finished":
+            watch.failed(_error(futures[name]))
         _settle(name, futures[name], board, outcome)
         board.ended(name)
+
+
+def _error(future: Future) -> BaseException | None:
+    """None of a task that was lost or cancelled."""
+    error: BaseException | None = future.exception() if future.status == "error" else None
+    return error
 
 
 def _settle(name: str, future: Future, board: Board, outcome: Outcome) -> None:
@@ -98,7 +120,7 @@ def _settle(name: str, future: Future, board: Board, outcome: Outcome) -> None:
         took = f"{record['seconds']:.0f} s" if record else "from the remote"
         board.say(f"{board.place()} · {name.replace('@', ' ').replace('_', ' ')} · on {made['host']} · {took}")
         return
-    error = future.exception() if future.status == "error" else RuntimeError(f"it was {future.status}")
+    error = _error(future)
     if isinstance(error, StageFailed):
         if error.name != name:
             outcome.left_out[name] = f"{error.name} failed"

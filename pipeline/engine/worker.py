@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import Reschedule, WorkerPlugin, get_worker
 
 from pipeline import layout
 from pipeline.engine import facts, needs
@@ -20,12 +23,16 @@ from pipeline.engine.jobs import Job
 from pipeline.engine.local import environment, quiet
 from pipeline.engine.remote import config_of, run_with_remote
 from pipeline.engine.snapshot import unpack
-from pipeline.engine.sweep import TOPIC
-from pipeline.engine.workspace import StageFailed, workspace
-from pipeline.errors import PipelineError, ToolError, first_line
-from pipeline.types import JSON
+from pipeline.engine.sweep import topic
+from pipeline.engine.workspace import RemoteAway, StageFailed, workspace
+from pipeline.errors import PipelineError, ToolError, explain, first_line, no_room
+from pipeline.records import StageRecord
+from pipeline.strict import plain
+from pipeline.types import JSON, Status
 
 FOLDER = "PHI_DEPLOY_WORKER"  # where a worker keeps its copies and its cache
+NO_ROOM = 10**6  # bytes free: less is none
+ended: list[str] = []  # why this worker ended by itself
 # what Dask's nanny sets for its workers: a stage would get other bytes and another speed by it
 NANNYS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
 
@@ -45,14 +52,26 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
             os.environ.pop(name, None)
         base = Path(os.environ.get(FOLDER) or worker.local_directory).absolute()
         self.root, self.cache = base / f"copy-{self.digest}", base / "cache"
+        await asyncio.to_thread(self._remove_others, set(worker.plugins))
         try:
             own = await asyncio.to_thread(self._unpack)
         except (OSError, PipelineError) as error:  # it declares nothing, and so gets no stage
-            worker.log_event(TOPIC, {"problem": f"worker {worker.name} takes no stage: {first_line(error)}"})
+            why = f"worker {worker.name} takes no stage: {first_line(error)}"
+            worker.log_event(topic(self.digest), {"problem": why})
             return
         self.said = sorted(facts.declared(own, self.digest))
         declared = facts.declared(own, self.digest) | needs.machine(needs.memory_here())
         await worker.set_resources(**{**worker.state.total_resources, **declared})
+
+    async def teardown(self, worker: Any) -> None:
+        """The driver has what it asked for, or this worker ends: the cache has all that is in the copy."""
+        await asyncio.to_thread(shutil.rmtree, self.root, ignore_errors=True)
+
+    def _remove_others(self, plugins: set[str]) -> None:
+        """Copies that a worker left which was killed."""
+        for folder in self.root.parent.glob("copy-*"):
+            if folder != self.root and f"phi-deploy-{folder.name.removeprefix('copy-')}" not in plugins:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _unpack(self) -> dict[str, str]:
         """The copy, with the driver's facts in it; returns this machine's own."""
@@ -74,7 +93,7 @@ def run_there(
     """The task: one stage on a worker. {entry, record, host}; raises StageFailed with the record."""
     worker = get_worker()
     copy = worker.plugins[f"phi-deploy-{digest}"]
-    worker.log_event(TOPIC, {"name": job.name, "host": worker.name})
+    worker.log_event(topic(digest), {"name": job.name, "host": worker.name})
     entries = {**known, **{name: made["entry"] for name, made in upstream.items()}}
     record = copy.root / layout.record(job.stage, job.key)
     record.unlink(missing_ok=True)
@@ -82,13 +101,34 @@ def run_there(
     try:
         inputs = [(maker, entries[name]) for name, maker in above.items()]
         entry = run_with_remote(space, job, inputs, environment())
+    except RemoteAway as away:
+        raise RemoteAway(job.name, f"{away.reason} (on {worker.name})", False) from None
     except StageFailed as failed:
         told = _read(record)
         reason = str(told["reason"]) if told and told.get("reason") else failed.reason
+        _leave_if_full(worker, copy, reason)
+        if failed.said and not told:
+            reason = "its process was killed; did it run out of memory?"
+            told = _killed(job, reason)
         raise StageFailed(job.name, f"{reason} (on {worker.name})", False, told) from None
-    except OSError as error:
-        raise StageFailed(job.name, f"{first_line(error)} (on {worker.name})", False, None) from None
+    except Exception as error:
+        said = (explain(error) or (first_line(error), 1))[0]
+        _leave_if_full(worker, copy, said)
+        raise StageFailed(job.name, f"{said} (on {worker.name})", False) from None
     return {"entry": entry, "record": _read(record), "host": worker.name}
+
+
+def _leave_if_full(worker: Any, copy: Copy, reason: str) -> None:
+    """A machine without room would fail stage after stage: its worker ends, and what it had goes to others."""
+    free = shutil.disk_usage(copy.root).free
+    if not no_room(reason) and free > NO_ROOM:
+        return
+    hint = "free some space and start it again; its stages go to others"
+    why = f"worker {worker.name} ends: {copy.root.parent} has {free / 1e9:.2f} GB free; {hint}"
+    worker.log_event(topic(copy.digest), {"problem": why})
+    ended.append(why)
+    worker.loop.add_callback(worker.close, reason="its disk is full")
+    raise Reschedule
 
 
 def measure_there(cell: str, digest: str, package: Job, entry: JSON, flags: list[str]) -> JSON:
@@ -97,7 +137,7 @@ def measure_there(cell: str, digest: str, package: Job, entry: JSON, flags: list
 
     worker = get_worker()
     copy: Copy = worker.plugins[f"phi-deploy-{digest}"]
-    worker.log_event(TOPIC, {"name": f"benchmark@{cell}", "host": worker.name})
+    worker.log_event(topic(digest), {"name": f"benchmark@{cell}", "host": worker.name})
     take(workspace(copy.root, config_of(copy.remote, copy.cache)), package, entry)
     out = copy.root / layout.RECORDS / f"{cell}.benchmark.json"
     out.parent.mkdir(exist_ok=True)
@@ -120,6 +160,23 @@ def stop_there(digest: str) -> None:
         with suppress(psutil.Error):
             if Path(child.cwd()) == copy.root:
                 child.kill()
+
+
+def _killed(job: Job, reason: str) -> JSON:
+    """The record that a stage could not leave."""
+    record = StageRecord(
+        Status.FAILED,
+        reason,
+        stage=job.stage,
+        key=job.key,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        peak_rss_bytes=None,
+        host=platform.node(),
+        python=platform.python_version(),
+    )
+    told: JSON = plain(record)
+    return told
 
 
 def _read(path: Path) -> JSON | None:

@@ -40,6 +40,10 @@ class StageFailed(Exception):  # noqa: N818 (crosses processes by name)
         self.name, self.reason, self.said, self.record = name, reason, said, record
 
 
+class RemoteAway(StageFailed):
+    """A stage's inputs could not be had from the remote, or its results not be left there."""
+
+
 class Turns:
     """DVC's lock of a workspace, for this process's threads as well: on its own it is asked for twice a second.
 

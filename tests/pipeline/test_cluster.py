@@ -14,7 +14,6 @@ import pytest
 
 from benchmarks.placeholder import forget
 from pipeline.engine.link import check_link
-from pipeline.errors import ConfigError
 from tests.support.cluster import Cluster
 from tests.support.project import Project
 from tests.support.sweeps import files, locks, of_stage, started, until
@@ -94,12 +93,7 @@ def test_what_cannot_be_asked_for_is_said_in_one_line(placeholders: Project) -> 
     assert done.returncode == 2 and "DVC knows no remote 'shared'" in done.stderr
 
 
-@pytest.mark.parametrize("address", ["tls://192.0.2.1:8786", "tcp://127.0.0.1:8786", "tcp://localhost:1"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:1"])
 def test_a_link_that_is_kept_is_taken(address: str) -> None:
-    check_link(address, "ca.pem", False)
-    check_link("tcp://192.0.2.1:8786", "", True)
-
-
-def test_tls_needs_its_files() -> None:
-    with pytest.raises(ConfigError, match="--tls-ca-file"):
-        check_link("tls://192.0.2.1:8786", "", False)
+    check_link(address, {}, False)
+    check_link("tcp://192.0.2.1:8786", {}, True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, drive
 from tests.support.project import SMOKE, Project
 from tests.support.sweeps import files, of_stage, until
 
@@ -78,18 +78,6 @@ def imaginary(folder: Path) -> str:
     )
 
 
-def drive(project: Project, hosts: Cluster) -> subprocess.Popen[str]:
-    words = ["run", "--scheduler", hosts.address, "--remote", "shared", "--insecure"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=project.root,
-        env={**os.environ, "PATH": path},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_a_sweep_on_three_hosts_of_which_one_dies(placeholders: Project, hosts: Cluster, tmp_path: Path) -> None:
     """Killed worker, failing stage, driver started again, a late joiner, and a host that is unlike."""
     done = placeholders.dvc("remote", "add", "-q", "shared", str(tmp_path / "remote"))
@@ -100,14 +88,14 @@ def test_a_sweep_on_three_hosts_of_which_one_dies(placeholders: Project, hosts: 
     start(hosts, 1)
     start(hosts, 3, imaginary(tmp_path))
     until(lambda: "Registered to" in hosts.log("w1") and "Registered to" in hosts.log("w3"))
-    with drive(placeholders, hosts) as child:
+    with drive(placeholders, hosts, "--insecure") as child:
         until(lambda: of_stage(hosts.processes["w1"].pid, "quantize"), 120)
         start(hosts, 2)  # late
         hosts.kill("w1")
         until(lambda: of_stage(hosts.processes["w2"].pid, "evaluate"), 120)
         child.send_signal(signal.SIGKILL)  # the driver
         child.communicate()
-    with drive(placeholders, hosts) as child:
+    with drive(placeholders, hosts, "--insecure") as child:
         _, said = child.communicate(timeout=300)
     assert child.returncode == 1, said
     assert "fetch m001 · on w2 · from the remote" in said
@@ -115,7 +103,7 @@ def test_a_sweep_on_three_hosts_of_which_one_dies(placeholders: Project, hosts: 
     assert f"error: evaluate@{BUILD}: evaluate@{BUILD} was told to (on w2)" in said and "on w3" not in said
     assert f"left out, as they stand on what failed: package@{CELL}, benchmark@{CELL}" in said
     failing.unlink()
-    with drive(placeholders, hosts) as child:
+    with drive(placeholders, hosts, "--insecure") as child:
         _, said = child.communicate(timeout=300)
     assert child.returncode == 0, said
     assert placeholders.repro() == ["guard", "track"] and len(files(placeholders.root)) > 10

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -91,3 +92,21 @@ def test_what_is_no_number_of_stages_is_said_before_anything_runs(placeholders: 
     done = placeholders.pipeline("run", "-j", "-1")
     assert (done.returncode, done.stderr) == (2, "error: -j -1 is no number of stages\n")
     assert not (placeholders.root / "records").exists()
+
+
+@pytest.mark.slow
+def test_dasks_page_is_named_and_there_while_stages_run(placeholders: Project) -> None:
+    (placeholders.root / "slow.json").write_text(json.dumps({"quantize@": 60}), encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", "-j", "2", "--dashboard"],
+        cwd=placeholders.root,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stderr
+        page = next(line for line in child.stderr if line.startswith("dashboard: ")).split()[1]
+        until(lambda: of_stage(child.pid, "quantize"))
+        with urlopen(page, timeout=30) as answer:
+            assert answer.status == 200 and "Dask" in answer.read().decode()
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.project import Project
 from tests.support.tiny import ROOT
 
 
@@ -18,23 +19,53 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-class Cluster:
-    """Processes end with the block. prefix: what runs a worker elsewhere, by its name."""
+def drive(project: Project, cluster: Cluster, *words: str) -> subprocess.Popen[str]:
+    """A run through the remote `shared`, in a process of its own; what it says is on its stderr."""
+    command = ["run", "--scheduler", cluster.address, "--remote", "shared", *words]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *command],
+        cwd=project.root,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
-        self.folder, self.address = folder, f"tcp://{host}:{free_port()}"
+
+class Cluster:
+    """Processes end with the block. tls: flags of Dask, of all of them."""
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1", tls: tuple[str, ...] = ()) -> None:
+        self.folder, self.address, self.tls = folder, f"{'tls' if tls else 'tcp'}://{host}:{free_port()}", tls
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
-        host, _, port = self.address.removeprefix("tcp://").rpartition(":")
-        words = ["-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port, "--no-dashboard"]
-        self._start("scheduler", [sys.executable, *words], {})
+        self.scheduler()
         return self
 
+    def scheduler(self) -> None:
+        """Start it, or start it again."""
+        host, _, port = self.address.partition("://")[2].rpartition(":")
+        words = ["-m", "distributed.cli.dask_scheduler", "--port", port, "--no-dashboard", *self.tls]
+        protocol = self.address.partition("://")[0]
+        self._start("scheduler", [sys.executable, *words, "--host", f"{protocol}://{host}"], {})
+
     def worker(self, name: str, *words: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
-        """Start a worker in a folder of its own, with the installed project and no checkout."""
-        own = ["worker", self.address, "--name", name, "--local-directory", str(self.folder / name), "-j", "2", *words]
+        """Start a worker in a folder of its own, with the installed project and no checkout. prefix: what runs it."""
+        own = [
+            "worker",
+            self.address,
+            "--name",
+            name,
+            "--local-directory",
+            str(self.folder / name),
+            "-j",
+            "2",
+            *self.tls,
+            *words,
+        ]
         self._start(name, [*prefix, sys.executable, "-m", "pipeline", *own], env or {})
 
     def kill(self, name: str) -> None:

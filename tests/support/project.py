@@ -71,6 +71,12 @@ class Project:
         return json.loads((self.root / name).read_text(encoding="utf-8"))
 
 
+def copy_of(project: Project, root: Path) -> Project:
+    """The same in another folder, with all that it has."""
+    shutil.copytree(project.root, root, symlinks=True)
+    return Project(root)
+
+
 def ran(output: str) -> list[str]:
     """The stages that a `dvc repro` ran, from what it prints."""
     marks = [line for line in output.splitlines() if line.startswith("Running stage '")]
