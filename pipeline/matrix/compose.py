@@ -17,10 +17,13 @@ from pipeline import layout
 from pipeline.errors import ConfigError, PipelineError, suggest
 from pipeline.matrix.checks import AXES
 from pipeline.matrix.conf import conf_digest, project_root, write_plan
-from pipeline.matrix.patterns import PATTERN, matching
+from pipeline.matrix.patterns import PATTERN, matching, merged
 from pipeline.matrix.plan import SETTINGS, make_plan
 from pipeline.matrix.schema import Config
 from pipeline.types import JSON
+
+MANY = 16  # options of an axis
+TOGETHER = "options-together"
 
 
 def register(write: bool = False) -> None:
@@ -43,7 +46,7 @@ def compose_config(overrides: Sequence[str], finish: Callable[[DictConfig], Any]
     try:
         with initialize_config_dir(str((root / layout.CONF).resolve()), version_base="1.3"):
             register()  # after Hydra has found hydra_plugins/, which is DVC's
-            config = compose("config", list(overrides))
+            config = compose("config", [_together(override) for override in overrides])
             _check_keys(config, "")
             if finish:
                 return finish(config)
@@ -96,6 +99,16 @@ def _options(conf: Path, overrides: Sequence[str]) -> list[str]:
         patterns = any(set(option) & set(PATTERN) for option in given)
         written.append(f"{group}=[{','.join(dict.fromkeys(found))}]" if patterns and group in AXES else override)
     return written
+
+
+def _together(override: str) -> str:
+    """`model=[…]` with very many options as one option of the same contents."""
+    group, _, value = override.partition("=")
+    names = [option.strip().strip("'\"") for option in value.strip().strip("[]").split(",")]
+    if group not in AXES or len(names) < MANY or (whole := merged(group, names)) is None:
+        return override
+    ConfigStore.instance().store(name=TOGETHER, group=group, node=whole)
+    return f"{group}=[{TOGETHER}]"
 
 
 def _matching(group: str, option: str, known: Iterable[str]) -> list[str]:

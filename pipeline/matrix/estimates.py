@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,7 @@ def asked_of(plan: Plan) -> dict[str, Asked]:
     return found
 
 
+@cache
 def _rows(path: Path) -> list[int]:
     """Characters that each question has scored: it is read once for every choice."""
     sizes = []

@@ -5,6 +5,7 @@ Hydra looks an option up as a file; here `precision/int4*` is a config whose def
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
@@ -13,10 +14,13 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from pipeline import layout
+from pipeline.harness.params import load_yaml
 from pipeline.matrix.checks import AXES
 from pipeline.matrix.conf import project_root
+from pipeline.types import JSON
 
 PATTERN = "*?"
 SCHEME = "patterns"
@@ -26,6 +30,25 @@ def matching(group: str, pattern: str) -> list[str]:
     """The options of conf/<group> that a pattern with `*` or `?` names, in their order."""
     names = (path.stem for path in (project_root() / layout.CONF / group).glob("*.yaml"))
     return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def merged(group: str, names: Sequence[str]) -> JSON | None:
+    """Options of conf/<group> as one: Hydra walks through all it has after each that it merges.
+
+    None where that would be something else: one of them has a defaults list or a package, is broken, or says anew what
+    another says.
+    """
+    found: JSON = {}
+    for name in names:
+        text = (project_root() / layout.CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
+        try:
+            said = load_yaml(text)
+        except YAMLError:
+            return None
+        if "@package" in text or not isinstance(said, dict) or "defaults" in said or not found.keys().isdisjoint(said):
+            return None
+        found |= said
+    return found
 
 
 class Patterns(ConfigSource):

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.placeholder import add_models
 from pipeline.errors import ConfigError
 from pipeline.matrix.plan import make_plan
 from pipeline.planned import Plan
@@ -168,3 +170,23 @@ def test_what_calibrates_by_layer_needs_layers(project: Project) -> None:
     asked = ("model=[phi-3.5-moe]", "precision=[fit,int4]", "backend=[mlx]", "target=[apple-silicon]")
     made = json.loads(project.pipeline("plan", "--json", *asked).stdout)
     assert "PhiMoEForCausalLM is not run layer by layer" in made["excluded"]["phi-3-5-moe_fit_mlx_apple-silicon"]
+
+
+def test_very_many_options_say_together_what_each_says(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long list of an axis is handed to Hydra as one option: the same config, and errors that name what is wrong."""
+    from pipeline.matrix import compose
+
+    names = add_models(project.root, compose.MANY)
+    monkeypatch.chdir(project.root)
+    matrix = [f"model=[{','.join(names)}]", "precision=[int4]", "model.m003.path=elsewhere"]
+    together = compose.to_yaml(compose.compose_config(matrix))
+    assert "elsewhere" in together and list(yaml.safe_load(together)["model"]) == names
+    monkeypatch.setattr(compose, "MANY", 1000)
+    assert compose.to_yaml(compose.compose_config(matrix)) == together
+    monkeypatch.undo()
+    monkeypatch.chdir(project.root)
+    (project.root / "conf/model/m002.yaml").write_text("m002:\n  pth: models/tiny\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="unknown key 'pth'; did you mean 'path'"):
+        compose.compose_config(matrix)
+    (project.root / "conf/model/m002.yaml").write_text("m001:\n  path: again\n", encoding="utf-8")
+    assert yaml.safe_load(compose.to_yaml(compose.compose_config(matrix)))["model"]["m001"]["path"] == "again"
