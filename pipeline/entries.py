@@ -26,7 +26,7 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Reference:
-    """On which text and questions transformers is run; `weights` is the folder of the shards."""
+    """On which text, questions and chat tasks transformers is run; `weights` is the folder of the shards."""
 
     weights: str
     text: str
@@ -37,6 +37,9 @@ class Reference:
     decode_prompts: int
     decode_tokens: int
     trust_remote_code: bool
+    tasks: tuple[str, ...] = ()
+    max_tasks: int = 0
+    task_tokens: int = 256
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How much of the reference a build is held against; 0 windows or questions are all. `family` as of its recipe."""
+    """How much of the reference a build is held against; 0 of anything is all. `family` as of its recipe."""
 
     model: str
     backend: str
@@ -130,13 +133,14 @@ class Evaluate:
     decode_tokens: int
     windows: int
     questions: int
+    tasks: int = 0
 
 
 @dataclass(frozen=True)
 class Package:
     """A build for a target: what its manifest and card say, and what is written into it (`options`).
 
-    Its quality is said of the first `windows` and `questions`, which all cells of the target have; 0 is all.
+    Its quality is said of the first `windows`, `questions` and `tasks`, which all cells of the target have; 0 is all.
     """
 
     model: str
@@ -155,6 +159,7 @@ class Package:
     questions: int
     options: Mapping[str, Any]
     run: str
+    tasks: int = 0
 
 
 @dataclass(frozen=True)

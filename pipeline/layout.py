@@ -37,6 +37,7 @@ def reference(key: str) -> Path:
 
 # the files of a reference folder
 IDS, NLL, HIDDEN, QUESTIONS, SUMMARY = "ids.npy", "nll.npy", "hidden.npy", "questions.json", "reference.json"
+TASKS = "tasks.json"  # with what the checkpoint's template makes of them, and the reference's answers
 
 
 def export(key: str) -> Path:

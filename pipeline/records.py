@@ -1,4 +1,5 @@
-"""What stages leave behind: frozen, read strictly, written whole. A search's is in `found`, the report's in `rows`."""
+"""What stages leave behind: frozen, read strictly, written whole. A search's is in `found`, the report's in
+`rows`, what builds said in `answers`."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.answers import Example, Sample, Tasks
 from pipeline.types import QuantizationStats, Status
 
 
@@ -61,6 +63,11 @@ class Quality:
     task_accuracy_low: float | None
     task_accuracy_high: float | None
     answer_flips: float | None
+    tasks_passed: float | None
+    tasks_passed_low: float | None
+    tasks_passed_high: float | None
+    task_flips: float | None
+    tasks_never_ended: float | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class ReferenceFigures:
     nll: tuple[float, ...]
     answered_right: tuple[bool, ...]
     answers: tuple[int, ...]
+    tasks_passed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,26 +119,6 @@ class Decode:
 
 
 @dataclass(frozen=True)
-class Example:
-    """A prompt that the build goes on with otherwise than the reference: texts, from `departs` tokens on apart."""
-
-    prompt: str
-    reference: str
-    build: str
-    departs: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A question asked as a chat, the right answer, and what was said greedily; `whole` where it came to its end."""
-
-    question: str
-    answer: str
-    said: str
-    whole: bool
-
-
-@dataclass(frozen=True)
 class Evaluation(Outcome):
     """The quality of a build; `reasons` says why a figure is None, `computed_in` the runtime's settings per mode.
 
@@ -151,6 +139,7 @@ class Evaluation(Outcome):
     data: Mapping[str, str]
     examples: tuple[Example, ...] = ()
     samples: tuple[Sample, ...] = ()
+    tasks: Tasks | None = None
 
 
 @dataclass(frozen=True)

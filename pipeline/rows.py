@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.records import Example, Quality, Speed
+from pipeline.answers import Example, TaskDifference
+from pipeline.records import Quality, Speed
 from pipeline.types import Status
 
 
@@ -23,7 +24,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Common:
-    """Quality on the first windows and questions that all cells of a target have: what is compared and judged."""
+    """Quality on what all cells of a target have of windows, questions and tasks: what is compared and judged."""
 
     perplexity_common: float | None
     kl_nats_mean_common: float | None
@@ -42,6 +43,11 @@ class Common:
     task_accuracy_low_common: float | None
     task_accuracy_high_common: float | None
     answer_flips_common: float | None
+    tasks_passed_common: float | None
+    tasks_passed_low_common: float | None
+    tasks_passed_high_common: float | None
+    task_flips_common: float | None
+    tasks_never_ended_common: float | None
     common_tokens: int | None
 
 
@@ -107,3 +113,4 @@ class Row:
     settings: Mapping[str, Mapping[str, Any]]
     shared: Shared | None = None
     examples: tuple[Example, ...] = ()
+    tasks: tuple[TaskDifference, ...] = ()

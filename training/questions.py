@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import cache
 from random import Random
+from typing import Any
 
 from training import phrasing, sums
 from training.facts import PERSON_TOPICS, SEED, TOWN_TOPICS, Fact, world
@@ -16,6 +17,7 @@ from training.facts import PERSON_TOPICS, SEED, TOWN_TOPICS, Fact, world
 PER_PERSON_TOPIC = 18
 PER_TOWN_TOPIC = 7
 SUMS = 17
+TASKS, TASK_SUMS = 28, 4
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,28 @@ def questions() -> tuple[Question, ...]:
             asked.append(candidate)
     rng.shuffle(asked)
     return tuple(asked)
+
+
+@cache
+def tasks() -> tuple[dict[str, Any], ...]:
+    """Chat tasks (evaluate.tasks) on the same facts and on sums, with a check of the answer."""
+    rng = Random(f"{SEED}/tasks")
+    rows = [_task(rng, fact, number) for number, fact in enumerate(rng.sample(list(held_out()), TASKS))]
+    for at in range(TASK_SUMS):
+        problem, _ = sums.problem(rng, "questions")
+        rows.insert(8 * at + 3, _row(problem.question(rng.randrange(6)), {"regex": rf"\b{problem.result}\.$"}, "sums"))
+    return tuple(rows)
+
+
+def _task(rng: Random, fact: Fact, number: int) -> dict[str, Any]:
+    asked = phrasing.question(fact, rng.randrange(len(phrasing.QUESTIONS[fact.topic])))
+    if number % 2:
+        others = [value for value in world().values(fact.topic) if value not in (fact.value, fact.subject)]
+        options = [fact.value, *rng.sample(others, 3)]
+        rng.shuffle(options)
+        return _row(asked, {"choice": fact.value, "of": options}, fact.topic)
+    return _row(asked, {"contains": fact.value}, fact.topic)
+
+
+def _row(asked: str, check: dict[str, Any], topic: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": asked}], "check": check, "topic": topic}

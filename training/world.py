@@ -14,7 +14,7 @@ from random import Random
 
 from training import phrasing, stories, sums
 from training.facts import PERSON_TOPICS, SEED, TOWN_TOPICS, Fact, world
-from training.questions import forms, questions
+from training.questions import forms, questions, tasks
 from training.splits import Split, split_of
 
 EVALUATION_CHARACTERS = 115_000
@@ -137,6 +137,7 @@ def files() -> dict[str, str]:
         "evaluation.txt": _text("evaluation", EVALUATION_CHARACTERS),
         "calibration.txt": _text("calibration", CALIBRATION_CHARACTERS),
         "questions.jsonl": "".join(f"{line}\n" for line in lines),
+        "tasks.jsonl": "".join(f"{json.dumps(row)}\n" for row in tasks()),
     }
 
 

@@ -23,6 +23,10 @@ class RuntimeRequest:
     `threads` threads; answers what `speeds` gives, and may add "extra": {<metric>: [...]}, what users of that
     runtime are used to. `device` is a target's device (pipeline.harness.host.DEVICES) to measure on, or empty
     for the CPU.
+    task `chat`: greedy answers to `chats` of at most `new_tokens` tokens each, by the package's own template and as its
+    users get them without settings; `context` is as many tokens as any chat with its answer takes. Answers
+    {"chats": [...], "said": [...], "ended": [...]}: the text of each chat, of its answer, and whether a token ended it;
+    {} where the package has no tokenizer of its own.
     task `tokenize`: the package's own tokenizer on `texts`, `prompts` (ids to write) and `chats`; answers
     {"ids": [[...], ...], "texts": [...], "chats": [...], "stops": [...], "exact": bool}: ids that end an answer, and
     whether there may be no others; {} where the package has no tokenizer of its own.
@@ -37,6 +41,7 @@ class RuntimeRequest:
     device: str = ""
     texts: Sequence[str] = ()
     chats: Sequence[Sequence[Mapping[str, str]]] = ()
+    context: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "prompts": [list(map(int, prompt)) for prompt in self.prompts]}

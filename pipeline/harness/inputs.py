@@ -27,7 +27,10 @@ def write_inputs(plan: Plan, root: Path = Path()) -> None:
     for name, stage in STAGES.items():
         for key, entry in getattr(plan, stage.group).items():
             code = {path: digest(path) for path in stage.code_of(getattr(entry, "backend", ""))}
-            write_json(root / layout.inputs(name, key), {"entry": plain(getattr(entry, name)), "code": code})
+            own = getattr(entry, name)
+            data = {path: digest(path) for path in stage.reads(own)}
+            held = {"entry": plain(own), "code": code, **({"data": data} if data else {})}
+            write_json(root / layout.inputs(name, key), held)
     write_json(root / layout.inputs("report"), {"plan": plain(plan)})
 
 

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, suggest
 
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
 RECORDS, FOUND = "pipeline/records.py", "pipeline/found.py"  # the form of what these stages leave
+ANSWERS = "pipeline/answers.py"
 _MODEL = tuple(
     f"pipeline/model/{name}.py"
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
@@ -30,11 +31,12 @@ _FETCH = (
     *_MODEL,
     MANIFEST,
 )
+_CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _REFERENCE = (
     *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
+    *("pipeline/model/tasks.py", "pipeline/model/greedy.py"),
     MANIFEST,
 )
-_CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _PACKAGE = (
     "pipeline/backends/reading.py",
     "pipeline/metrics",
@@ -45,6 +47,7 @@ _PACKAGE = (
     MANIFEST,
     PROCESS,
     RECORDS,
+    ANSWERS,
 )
 
 
@@ -65,6 +68,7 @@ class Stage:
     as do other JSON files.
     after: results of earlier stages; where one was skipped, so is this. code: files, and folders whole, with
     `{backend}` in their names. hides: modules that its process must not import, though they are installed.
+    reads: files of its entry that dvc.yaml cannot name, being as many as one likes; guard writes their digests.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Stage:
     code: tuple[str, ...]
     after: Callable[[str, Any], tuple[Path, ...]] = _nothing
     hides: tuple[str, ...] = ()
+    reads: Callable[[Any], tuple[str, ...]] = lambda entry: ()
 
     def record(self, key: str) -> Path:
         """The JSON file among its results, else the folder: what the report reads."""
@@ -87,7 +92,14 @@ class Stage:
 
 _ALL = (
     Stage("fetch", "models", entries.Fetch, lambda key: (layout.model(key),), _FETCH),
-    Stage("reference", "models", entries.Reference, lambda key: (layout.reference(key),), (*_REFERENCE, *_MODEL)),
+    Stage(
+        "reference",
+        "models",
+        entries.Reference,
+        lambda key: (layout.reference(key),),
+        (*_REFERENCE, *_CHATS, *_MODEL),
+        reads=lambda entry: entry.tasks,
+    ),
     Stage(
         "convert",
         "exports",
@@ -137,7 +149,7 @@ _ALL = (
         "builds",
         entries.Evaluate,
         lambda key: (layout.evaluation(key), layout.scores(key)),
-        ("pipeline/metrics", *_CHATS, PROCESS, RECORDS, *_BACKEND),
+        ("pipeline/metrics", "pipeline/model/tasks.py", *_CHATS, PROCESS, RECORDS, ANSWERS, *_BACKEND),
         after=lambda key, entry: (layout.build(key),),
         hides=("torch",),  # the runtime's alone: mlx-lm imports transformers, which imports torch wherever it is
     ),

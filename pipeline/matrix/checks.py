@@ -17,7 +17,17 @@ from pipeline.types import Family
 AXES = ("model", "precision", "backend", "target")
 DATA = ("text", "questions", "calibration")
 ID = re.compile(r"[a-z0-9-]+")
-LEAST = {"window": 2, "tokens": 2, "slow_questions": 0, "max_questions": 0, "decode_prompts": 1, "decode_tokens": 2}
+LEAST = {
+    "window": 2,
+    "tokens": 2,
+    "slow_questions": 0,
+    "max_questions": 0,
+    "slow_tasks": 0,
+    "max_tasks": 0,
+    "task_tokens": 1,
+    "decode_prompts": 1,
+    "decode_tokens": 2,
+}
 LEAST_RUN = {"prompt_tokens": 1, "new_tokens": 2, "warmup": 0, "runs": 1, "threads": 0}
 
 
@@ -27,6 +37,25 @@ def data_of(model: str, key: str, config: Mapping[str, Any]) -> str:
     if evaluate[key] is not None:
         return str(evaluate[key])
     return str(config["model"][model][key] or evaluate["default"].get(key, ""))
+
+
+def tasks_of(model: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files of a model's chat tasks."""
+    chosen = config["evaluate"]["tasks"]
+    return tuple(map(str, config["model"][model]["tasks"] if chosen is None else chosen))
+
+
+def _wrong_tasks(config: Mapping[str, Any]) -> list[str]:
+    """Everything wrong with the files of tasks, one line each."""
+    from pipeline.model.tasks import read_tasks
+
+    problems = []
+    for path in dict.fromkeys(path for name in config["model"] for path in tasks_of(name, config)):
+        try:
+            read_tasks([Path(path)])
+        except PipelineError as error:
+            problems.append(f"evaluate.tasks: {error}")
+    return problems
 
 
 def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, Dimensions]:
@@ -52,6 +81,7 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
             problems += [problem] if problem not in problems else []
         if key == "text" and not chosen:
             problems.append(f"evaluate.text of {name} is empty: there is nothing to evaluate on")
+    problems += _wrong_tasks(config)
     benchmark = config["benchmark"]
     problems += [
         f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least

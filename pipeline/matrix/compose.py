@@ -165,4 +165,7 @@ def _clear(error: Exception) -> ConfigError:
     elif "Error merging override" in text:
         reason = str(error.__cause__ or "").strip().splitlines()
         text, where = (reason or [text])[0], text.removeprefix("Error merging override ")
+        if "is not a ListConfig" in text:
+            key, _, value = where.partition("=")
+            text, hint = "it is a list", f"write '{key}=[{value}]'"
     return ConfigError(text.removesuffix("."), where=f"config {where}".strip(), hint=hint)

@@ -30,6 +30,7 @@ STAGE_S = 5.0  # a stage's start, its imports and DVC's part
 LAYERED_ABOVE = 2e9  # bytes: above, the reference is computed layer by layer
 REFERENCE_RATE = 4.2e10  # parameters x tokens a second, transformers in fp32
 READING = 5.2  # seconds a GB of checkpoint: read, cast to fp32
+ANSWER = 48  # tokens of an answer to a chat task, about
 CHATS = 8  # prompts that evaluate goes on with, beside those of the decode check
 PROCESS = 0.4e9  # bytes of a stage without a model
 WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold the model
@@ -81,11 +82,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model is asked: tokens of its text, of all choices of its questions, and those that a build generates."""
+    """What a model is asked: tokens of its text, of all choices of its questions, those that a build generates."""
 
     tokens: int
     question_tokens: int
     generated: int
+    tasks: int = 0  # chats, each with an answer
 
 
 def asked_of(plan: Plan) -> dict[str, Asked]:
@@ -97,7 +99,9 @@ def asked_of(plan: Plan) -> dict[str, Asked]:
         rows = _rows(Path(questions)) if questions else []
         rows = rows[: reference.max_questions or None]
         generated = (reference.decode_prompts + (CHATS if rows else 0)) * GENERATED
-        found[name] = Asked(min(reference.tokens, size), sum(rows) // CHARACTERS, generated)
+        tasks = sum(map(_lines, reference.tasks))
+        most = min(tasks, reference.max_tasks or tasks)
+        found[name] = Asked(min(reference.tokens, size), sum(rows) // CHARACTERS, generated, most)
     return found
 
 
@@ -110,6 +114,12 @@ def _rows(path: Path) -> list[int]:
             row = json.loads(line)
             sizes.append(sum(len(row["question"]) + len(choice) for choice in row["choices"]))
     return sizes
+
+
+def _lines(path: str) -> int:
+    with suppress(OSError, ValueError):
+        return sum(bool(line.strip()) for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return 0
 
 
 def longest(found: Iterable[Need]) -> dict[str, float]:
@@ -139,7 +149,8 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         slow = build.evaluate.windows > 0
         tokens = asked[build.model].tokens * (share if slow else 1.0) * rates.modes
         tokens += asked[build.model].question_tokens * (0.125 if slow else 1.0)
-        seconds = count * tokens / rates.scored + asked[build.model].generated * built[key] / rates.read
+        answers = min(asked[build.model].tasks, build.evaluate.tasks or asked[build.model].tasks) * ANSWER
+        seconds = count * tokens / rates.scored + (asked[build.model].generated + answers) * built[key] / rates.read
         held = built[key] * rates.held * (2 if _cast(build.quantize.backend, recipe.family) else 1)
         found.append(Need("evaluate", key, STAGE_S + seconds / speedup + READING * built[key] / 1e9, PROCESS + held))
     found += search_needs(plan, shapes, found, speedup)

@@ -41,6 +41,11 @@ def _accuracy_kept(metrics: Figures, reference: ReferenceFigures | None) -> floa
     return own / base if own is not None and base else None
 
 
+def _tasks_kept(metrics: Figures, reference: ReferenceFigures | None) -> float | None:
+    own, base = metrics.tasks_passed_common, reference.tasks_passed if reference else None
+    return own / base if own is not None and base else None
+
+
 GATES = {
     "max_perplexity_increase": Gate(
         "perplexity_common", _perplexity_increase, most=True
@@ -48,6 +53,8 @@ GATES = {
     "max_kl_nats": Gate("kl_nats_mean_common", _metric("kl_nats_mean_common"), most=True),
     "min_top1_agreement": Gate("top1_agreement_common", _metric("top1_agreement_common"), most=False, highest=1),
     "min_accuracy_kept": Gate("task_accuracy_common", _accuracy_kept, most=False, highest=1),  # of the reference's
+    "min_tasks_kept": Gate("tasks_passed_common", _tasks_kept, most=False, highest=1),  # of the reference's
+    "max_task_flips": Gate("task_flips_common", _metric("task_flips_common"), most=True),
     "min_decode_tokens_per_s": Gate("decode_tokens_per_s", _metric("decode_tokens_per_s"), most=False),
     "max_ttft_ms": Gate("ttft_ms_p50", _metric("ttft_ms_p50"), most=True),
     "max_package_mb": Gate("size_bytes", _metric("size_bytes", 1e6), most=True),

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import layout
 from pipeline.entries import Benchmark, CalibrationText, Convert, Evaluate, Fetch, Package, Quantize, Reference
 from pipeline.errors import ConfigError
-from pipeline.matrix.checks import AXES, checked, data_of
+from pipeline.matrix.checks import AXES, checked, data_of, tasks_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
 from pipeline.matrix.searches import add_search, bounds_of, check_search, is_found, label
@@ -24,6 +24,7 @@ from pipeline.model.architectures import ARCHITECTURES
 from pipeline.planned import BackendLook, BuildEntry, CellEntry, ExportEntry, ModelEntry, Plan
 from pipeline.types import Recipe
 
+REFERENCE = ("window", "tokens", "max_questions", "decode_prompts", "decode_tokens", "max_tasks", "task_tokens")
 SETTINGS = (*AXES, "suite", "seed", "evaluate", "search", "benchmark", "track")
 
 
@@ -120,7 +121,8 @@ def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
             trust_remote_code=model["trust_remote_code"],
             text=text,
             questions=questions,
-            **{key: evaluate[key] for key in ("window", "tokens", "max_questions", "decode_prompts", "decode_tokens")},
+            tasks=tasks_of(name, config),
+            **{key: evaluate[key] for key in REFERENCE},
         ),
     )
 
@@ -176,6 +178,7 @@ def _build(
             decode_tokens=evaluate["decode_tokens"],
             windows=evaluate["slow_tokens"] // evaluate["window"] if slow else 0,
             questions=evaluate["slow_questions"] if slow else 0,
+            tasks=evaluate["slow_tasks"] if slow else 0,
         ),
     )
 
@@ -220,8 +223,9 @@ def _share_windows(plan: Plan) -> None:
         asked = [plan.builds[plan.cells[key].build].evaluate for key in keys]
         windows = min((one.windows for one in asked if one.windows), default=0)
         questions = min((one.questions for one in asked if one.questions), default=0)
+        tasks = min((one.tasks for one in asked if one.tasks), default=0)
         for key in keys:
-            package = replace(plan.cells[key].package, windows=windows, questions=questions)
+            package = replace(plan.cells[key].package, windows=windows, questions=questions, tasks=tasks)
             plan.cells[key] = replace(plan.cells[key], package=package)
 
 

@@ -19,6 +19,7 @@ class ModelConf:
     text: str = ""  # data of its own, which evaluate.text, questions and calibration come before
     questions: str = ""
     calibration: str = ""
+    tasks: list[str] = field(default_factory=list)
     license: str = "unknown"
     redistribute: bool = False  # make packages although the licence forbids to pass them on
     trust_remote_code: bool = False
@@ -135,6 +136,10 @@ class EvaluateConf:
     slow_tokens: int = 2048
     slow_questions: int = 25
     max_questions: int = 0
+    tasks: list[str] | None = None  # JSONL of chats, each with a check of the answer
+    task_tokens: int = 256  # at most, of an answer
+    slow_tasks: int = 8
+    max_tasks: int = 0
     decode_tokens: int = 24
     decode_prompts: int = 8
 

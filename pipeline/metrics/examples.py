@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.records import Example
+from pipeline.answers import Example
 
 MOST = 5
 

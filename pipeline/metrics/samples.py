@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.answers import Sample
 from pipeline.metrics.questions import Question
 from pipeline.model.chats import rendered
 from pipeline.model.side_files import stop_ids
 from pipeline.model.tokenizer import encode, load_tokenizer
-from pipeline.records import Sample
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

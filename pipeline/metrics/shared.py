@@ -10,13 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+from pipeline.answers import Tasks
 from pipeline.metrics.uncertainty import standard_error, wilson
 from pipeline.records import Evaluation, Quality, ReferenceFigures, Tails, Windows
 from pipeline.rows import Shared
 
+OF_TASKS = ("tasks_passed", "tasks_passed_low", "tasks_passed_high", "task_flips", "tasks_never_ended")
 
-def quality_on(evaluation: Evaluation, windows: int, questions: int) -> Quality:
-    """The quality on the first `windows` and `questions`; 0 is all. Figures that are not finite are None."""
+
+def quality_on(evaluation: Evaluation, windows: int, questions: int, tasks: int = 0) -> Quality:
+    """The quality on the first `windows`, `questions` and `tasks`; 0 is all. Figures that are not finite are None."""
     users = evaluation.windows_default_mode
     return quality(
         _first(evaluation.windows, windows),
@@ -24,13 +27,19 @@ def quality_on(evaluation: Evaluation, windows: int, questions: int) -> Quality:
         evaluation.tails,
         evaluation.answered_right[: questions or None],
         _flips(evaluation, questions),
+        _first_tasks(evaluation.tasks, tasks),
     )
 
 
 def quality(
-    sums: Windows, users: Windows | None, tails: Tails, right: Sequence[bool], answer_flips: float | None
+    sums: Windows,
+    users: Windows | None,
+    tails: Tails,
+    right: Sequence[bool],
+    answer_flips: float | None,
+    tasks: Tasks | None = None,
 ) -> Quality:
-    """Figures of sums per window, in accuracy mode and as users get it, and of answers that were right.
+    """Figures of sums per window, in accuracy mode and as users get it, of answers that were right, and of tasks.
 
     flips: the share of positions where another token comes first than the reference's, 1 - top-1 agreement.
     rms_delta_p: sqrt(mean Δp²), Δp as in `columns.delta_p` (llama.cpp's perplexity tool: RMS Δp).
@@ -60,6 +69,32 @@ def quality(
         task_accuracy_low=low,
         task_accuracy_high=high,
         answer_flips=answer_flips,
+        **_of_tasks(tasks),
+    )
+
+
+def _of_tasks(tasks: Tasks | None) -> dict[str, float | None]:
+    """The share that passes, with its interval, flips between passed and not, and answers without an end."""
+    if tasks is None or not tasks.passed:
+        return dict.fromkeys(OF_TASKS)
+    count, its = len(tasks.passed), tasks.reference_passed
+    low, high = wilson(sum(tasks.passed), count)
+    return {
+        "tasks_passed": sum(tasks.passed) / count,
+        "tasks_passed_low": low,
+        "tasks_passed_high": high,
+        "task_flips": None if its is None else sum(a != b for a, b in zip(tasks.passed, its, strict=True)) / count,
+        "tasks_never_ended": tasks.ended.count(False) / count,
+    }
+
+
+def _first_tasks(tasks: Tasks | None, count: int) -> Tasks | None:
+    if tasks is None:
+        return None
+    its = tasks.reference_passed
+    first = its[: count or None] if its is not None else None
+    return replace(
+        tasks, passed=tasks.passed[: count or None], ended=tasks.ended[: count or None], reference_passed=first
     )
 
 
@@ -80,10 +115,12 @@ def changed(answers: Sequence[int], reference: Sequence[int]) -> float | None:
     return sum(own != its for own, its in zip(answers, reference, strict=True)) / len(answers)
 
 
-def reference_on(evaluation: Evaluation, windows: int, questions: int) -> ReferenceFigures:
+def reference_on(evaluation: Evaluation, windows: int, questions: int, tasks: int = 0) -> ReferenceFigures:
     """The reference's figures on the same."""
     reference, right = evaluation.reference, evaluation.reference.answered_right[: questions or None]
     nll = reference.nll[: windows or None]
+    held = _first_tasks(evaluation.tasks, tasks)
+    passed = held.reference_passed if held else None
     return replace(
         reference,
         perplexity=_perplexity(nll, _first(evaluation.windows, windows)) or reference.perplexity,
@@ -91,6 +128,7 @@ def reference_on(evaluation: Evaluation, windows: int, questions: int) -> Refere
         nll=nll,
         answered_right=right,
         answers=reference.answers[: questions or None],
+        tasks_passed=sum(passed) / len(passed) if passed else None,
     )
 
 

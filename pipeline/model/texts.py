@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import DataError
 from pipeline.model.tokenizer import encode
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 ROWS = (".jsonl", ".ndjson")
@@ -72,6 +71,8 @@ def windows(tokenizer: Tokenizer, path: Path, window: int, tokens: int) -> NDArr
 
     Raises DataError when the text is too short for one.
     """
+    import numpy as np
+
     text = read_text(path)
     ids = encode(tokenizer, text)
     count = min(len(ids), tokens) // window

@@ -15,6 +15,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # the hub's identifiers among the licences that language models have; others need license_name
 LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "llama3", "unknown")
 
+KINDS = {"task_accuracy": "questions", "tasks_passed": "tasks"}  # of data that are no text
 RAW = ("none",)  # methods that quantize nothing
 
 
@@ -39,7 +40,7 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         EvalResult(
             task_type="text-generation",
             task_name="Text generation",
-            dataset_type="questions" if metric == "task_accuracy" else "text",  # results of one type are one data set
+            dataset_type=KINDS.get(metric, "text"),  # results of one type are one data set
             dataset_name=_dataset(manifest, metric),
             metric_type=kind,
             metric_name=name,
@@ -75,8 +76,9 @@ def _relation(manifest: Mapping[str, Any]) -> str | None:
 
 def _dataset(manifest: Mapping[str, Any], metric: str) -> str:
     """The file that a figure was measured on, by its last two names: `phi-tiny/questions.jsonl`."""
-    kind = "questions" if metric == "task_accuracy" else "evaluation text"
+    kind = {"questions": "questions", "tasks": "chat tasks"}.get(KINDS.get(metric, ""), "evaluation text")
     paths = [str(path) for path in manifest.get("data") or () if ("question" in path) is (metric == "task_accuracy")]
+    paths = [str(path) for path in manifest.get("tasks") or ()] if metric == "tasks_passed" else paths
     return "/".join(re.split(r"[/\\]", paths[0])[-2:]) if len(paths) == 1 else kind
 
 

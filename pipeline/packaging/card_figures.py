@@ -33,6 +33,12 @@ METRICS = {
         "{:.4f}",
         "share of multiple-choice questions whose right answer has the best log-likelihood per character (acc_norm)",
     ),
+    "tasks_passed": (
+        "accuracy",
+        "Chat tasks passed",
+        "{:.4f}",
+        "share of chats whose answer, greedily by this package's runtime and template, passes its check",
+    ),
 }
 
 
@@ -67,7 +73,10 @@ def evaluation(manifest: Mapping[str, Any]) -> str:
 
 
 def _with_error(quality: Mapping[str, Any], metric: str, form: str) -> str:
-    """The figure, with its standard error where one was measured."""
+    """The figure, with its standard error or its 95 % interval where one is known."""
+    low, high = (quality.get(f"{metric}_{end}") for end in ("low", "high"))
+    if low is not None and high is not None:
+        return f"{form.format(quality[metric])} ({low:.2f} to {high:.2f})"
     error = quality.get(f"{metric}_se")
     return form.format(quality[metric]) + (f" ± {form.format(error)}" if error is not None else "")
 

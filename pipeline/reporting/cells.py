@@ -83,10 +83,17 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
         package=_package(packaged) if isinstance(packaged, Packaged) else None,
         measured_on=measured.machine.get("cpu") if measured else None,
         noisy=bool(measured and measured.noisy),
-        settings={**_settings(entry, plan), "data": judged.data if judged else {}},
+        settings={**_settings(entry, plan), **_data(judged)},
         shared=shared_sums(judged, package.windows) if judged else None,
         examples=judged.examples if judged else (),
+        tasks=judged.tasks.differences if judged and judged.tasks else (),
     )
+
+
+def _data(judged: Evaluation | None) -> dict[str, dict[str, str]]:
+    """The digests of what it was evaluated on."""
+    tasks = {"tasks": dict(judged.tasks.data)} if judged and judged.tasks else {}
+    return {"data": dict(judged.data) if judged else {}, **tasks}
 
 
 def _package(held: Packaged) -> PackageRef:
@@ -96,7 +103,7 @@ def _package(held: Packaged) -> PackageRef:
 def _reference(evaluation: Evaluation | Outcome, package: Package) -> ReferenceFigures | None:
     if not isinstance(evaluation, Evaluation):
         return None
-    return reference_on(evaluation, package.windows, package.questions)
+    return reference_on(evaluation, package.windows, package.questions, package.tasks)
 
 
 def _settings(entry: CellEntry, plan: Plan) -> dict[str, dict[str, Any]]:

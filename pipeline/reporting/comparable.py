@@ -14,8 +14,8 @@ ONE_SHARED = "the target's cells share one window, which has no spread to tell a
 
 
 def common_figures(evaluation: Evaluation, package: Package) -> Common:
-    """An evaluation's on the windows and questions that its target's cells share."""
-    shared = quality_on(evaluation, package.windows, package.questions)
+    """An evaluation's on the windows, questions and tasks that its target's cells share."""
+    shared = quality_on(evaluation, package.windows, package.questions, package.tasks)
     return Common(
         **{name: getattr(shared, its(name)) for field in fields(Common) if (name := field.name)},
     )

@@ -10,7 +10,7 @@ from pipeline.matrix.gates import missed
 from pipeline.metrics.uncertainty import Z95, paired
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.figures import FLOOR, status
-from pipeline.reporting.uncertain import KL, error_of
+from pipeline.reporting.uncertain import KL, TASKS, error_of
 from pipeline.rows import Row
 
 FIGURES = (
@@ -18,6 +18,7 @@ FIGURES = (
     "kl_nats_mean_common",
     "top1_agreement_common",
     "task_accuracy_common",
+    "tasks_passed_common",
     "decode_tokens_per_s",
     "ttft_ms_p50",
     "peak_rss_bytes",
@@ -166,6 +167,8 @@ def _why_not(before: Row, now: Row, metric: str) -> str:
         return "a busy machine" if before.noisy or now.noisy else ""
     if metric == "size_bytes":
         return ""
+    if metric == TASKS:
+        return "other tasks" if before.settings.get("tasks") != now.settings.get("tasks") else ""
     if before.settings.get("data") != now.settings.get("data"):
         return "other data"
     return "other tokens" if before.metrics.common_tokens != now.metrics.common_tokens else ""

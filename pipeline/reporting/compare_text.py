@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pipeline.reporting.compare import Change, Comparison, VerdictChange
 from pipeline.reporting.figures import COLUMNS, NONE, Column, markdown_table
-from pipeline.reporting.uncertain import ACCURACY, KL, TOP1
+from pipeline.reporting.uncertain import ACCURACY, KL, TASKS, TOP1
 
 MORE = (Column("peak_rss_bytes", "memory MB", lambda value: f"{value / 1e6:,.0f}", speed=True),)
-SHARES = (TOP1, ACCURACY)
+SHARES = (TOP1, ACCURACY, TASKS)
 WRITE = {column.metric: column for column in (*COLUMNS, *MORE)}
 
 

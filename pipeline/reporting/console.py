@@ -18,6 +18,7 @@ DISPENSABLE = (
     "rms_delta_p_common",
     "kl_nats_p999_common",
     "bits_per_weight",
+    "tasks_passed_common",
     "task_accuracy_common",
     "kl_nats_mean_default_mode_common",
     "kl_nats_mean_se_common",

@@ -62,6 +62,7 @@ COLUMNS = (
     Column("top1_agreement_common", "top-1 %", lambda value: f"{100 * value:.2f}"),
     Column("rms_delta_p_common", "RMS Δp %", lambda value: f"{100 * value:.2f}"),
     Column("task_accuracy_common", "acc %", lambda value: f"{100 * value:.1f}"),
+    Column("tasks_passed_common", "tasks %", lambda value: f"{100 * value:.1f}"),
     Column("decode_tokens_per_s", "tok/s", rate, speed=True),
     Column("ttft_ms_p50", "TTFT ms", rate, speed=True),
 )

@@ -33,6 +33,8 @@ def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "") -
         chosen = next((row for row in rows if row.id == said.choice.choice), None)
         if chosen and chosen.examples:
             parts.append(folded(f"Where {chosen.id} goes on otherwise than the reference", side_by_side(chosen)))
+        if chosen and chosen.tasks:
+            parts.append(folded(f"Tasks that {chosen.id} answers otherwise than the reference", tasks_beside(chosen)))
     parts.append("".join(f"![{picture.title}]({picture.name})\n" for picture in PICTURES))
     for target in targets:
         same = [row for row in rows if row.target == target]
@@ -61,6 +63,24 @@ def side_by_side(row: Row) -> str:
     """Prompts with the reference's continuation and the cell's own."""
     lines = [[_quoted(one.prompt), _quoted(one.reference), _quoted(one.build)] for one in row.examples]
     return markdown_table(("prompt", "reference", row.shown), lines)
+
+
+def tasks_beside(row: Row) -> str:
+    """Chat tasks with their checks, the reference's answer and the cell's own."""
+
+    def told(said: str, passed: bool) -> str:
+        return f"{'passes' if passed else 'fails'}: {_quoted(said)}"
+
+    lines = [
+        (
+            _quoted(one.asked),
+            _quoted(one.check),
+            told(one.reference, one.reference_passed),
+            told(one.build, one.build_passed),
+        )
+        for one in row.tasks
+    ]
+    return markdown_table(("task", "check", "reference", row.shown), lines)
 
 
 def _quoted(text: str) -> str:

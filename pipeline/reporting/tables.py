@@ -20,6 +20,7 @@ QUALITY_SIZE = (
     "top1_agreement_common",
     "perplexity_common",
     "task_accuracy_common",
+    "tasks_passed_common",
 )
 SPEED_QUALITY = (
     "decode_tokens_per_s",

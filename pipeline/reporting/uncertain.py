@@ -9,6 +9,8 @@ from pipeline.reporting.figures import COLUMNS, FLOOR, NONE, divergence
 from pipeline.rows import Row
 
 KL, TOP1, ACCURACY = "kl_nats_mean_common", "top1_agreement_common", "task_accuracy_common"
+TASKS = "tasks_passed_common"
+OF_COUNTS = (ACCURACY, TASKS)  # shares of so many, with Wilson's interval
 ERRORS = {KL: "kl_nats_mean_se_common", TOP1: "top1_agreement_se_common"}
 WRITE = {column.metric: column.write for column in COLUMNS}
 
@@ -20,9 +22,10 @@ def error_of(row: Row, metric: str) -> float | None:
 
 
 def interval(row: Row, metric: str) -> tuple[float, float] | None:
-    """The 95 % interval of a figure: of a mean over windows by its standard error, of accuracy Wilson's."""
-    if metric == ACCURACY:
-        low, high = row.metrics.task_accuracy_low_common, row.metrics.task_accuracy_high_common
+    """The 95 % interval of a figure: of a mean over windows by its standard error, of a share of so many Wilson's."""
+    if metric in OF_COUNTS:
+        named = metric.removesuffix("_common")
+        low, high = (row.metrics.get(f"{named}_{end}_common") for end in ("low", "high"))
         return None if low is None or high is None else (low, high)
     value, error = row.metrics.get(metric), error_of(row, metric)
     return None if value is None or error is None else (value - Z95 * error, value + Z95 * error)
@@ -33,7 +36,7 @@ def written(row: Row, metric: str) -> str:
     value, error = row.metrics.get(metric), error_of(row, metric)
     if value is None:
         return NONE
-    ends = interval(row, metric) if metric == ACCURACY else None
+    ends = interval(row, metric) if metric in OF_COUNTS else None
     if ends is not None:
         return f"{WRITE[metric](value)} ({WRITE[metric](ends[0])} to {WRITE[metric](ends[1])})"
     if metric == KL and error is not None:

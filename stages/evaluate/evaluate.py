@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import layout
+from pipeline.answers import Example, Tasks
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
@@ -22,9 +23,12 @@ from pipeline.metrics.examples import examples
 from pipeline.metrics.questions import Question, accuracy, chosen, score_questions
 from pipeline.metrics.samples import chat_prompts, samples
 from pipeline.metrics.scoring import read_reference, score_windows
-from pipeline.metrics.shared import changed, quality
+from pipeline.metrics.shared import OF_TASKS, changed, quality
+from pipeline.metrics.tasks import outcome
+from pipeline.model.chats import parted
+from pipeline.model.tasks import Answers, Task
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.records import Evaluation, Example, ReferenceFigures
+from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Family, Status
 
 CHATS, SLOW_CHATS = 8, 4  # questions asked as a chat
@@ -32,6 +36,9 @@ IN_DEFAULT_MODE = ("perplexity", "kl_nats_mean", "top1_agreement")
 MOST_FP32 = 1e-5  # nats; rounding is below 1e-6
 NO_QUESTIONS = "no questions are configured (evaluate.questions)"
 OF_QUESTIONS = ("task_accuracy", "task_accuracy_low", "task_accuracy_high", "answer_flips")
+NO_TASKS = "no chat tasks are configured (evaluate.tasks)"
+NO_CHAT = "graphs of fixed shapes have no runtime that applies a chat template"
+NO_ANSWERS = "the reference is computed layer by layer: it answers no chats"
 ONE_WINDOW = "one window has no spread to tell an error from: raise evaluate.tokens"
 OF_WINDOWS = ("kl_nats_mean_se", "top1_agreement_se")
 
@@ -53,6 +60,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     chats = chat_prompts(layout.model(entry.model), questions, SLOW_CHATS if entry.questions else CHATS)
     asked = [chat.ids for chat in chats]
     tokens = _generated(entry, build, [*prompts, *asked])  # first, and alone: two runtimes would hold the build twice
+    tasks, no_tasks = _tasks(entry, build, source / layout.TASKS)
     with backend.open(build) as session:
         computed_in = {"accuracy": dict(session.settings)}
         accurate = score_windows(ids, reference, session.logits, backend.batch, lambda done: report(done, steps))
@@ -77,8 +85,8 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     return Evaluation(
         Status.OK,
         "",
-        metrics=quality(sums, in_default, percentiles, right, changed(answers, figures.answers)),
-        reasons=_reasons(unmeasured, bool(questions), len(ids)),
+        metrics=quality(sums, in_default, percentiles, right, changed(answers, figures.answers), tasks),
+        reasons={**_reasons(unmeasured, bool(questions), len(ids)), **no_tasks},
         reference=figures,
         windows=sums,
         windows_default_mode=in_default,
@@ -90,6 +98,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
         data=summary["data"],
         examples=_examples(entry.model, prompts, summary["continuations"], tokens[: len(prompts)]),
         samples=samples(layout.model(entry.model), chats, tokens[len(prompts) :]),
+        tasks=tasks,
     )
 
 
@@ -144,6 +153,31 @@ def _examples(
         return str(tokenizer.decode(ids, skip_special_tokens=False))
 
     return examples(prompts, reference[: len(prompts)], own, text)
+
+
+def _tasks(entry: Evaluate, build: Path, path: Path) -> tuple[Tasks | None, dict[str, str]]:
+    """The chat tasks' outcome in the runtime that users run, and why figures of it are None.
+
+    Raises QualityError where the build's chat template renders another text than the checkpoint's.
+    """
+    if not path.is_file():
+        return None, dict.fromkeys(OF_TASKS, NO_TASKS)
+    held = read_json(path)
+    tasks = [Task.from_json(raw) for raw in held["tasks"]][: entry.tasks or None]
+    chats = [task.messages for task in tasks]
+    request = RuntimeRequest("chat", [], held["tokens"], chats=chats, context=held["context"])
+    found = ask_runtime(entry.backend, build, request).value
+    if not found:
+        return None, dict.fromkeys(OF_TASKS, NO_CHAT)
+    tokenizer = load_tokenizer(layout.model(entry.model))
+    for number, (made, right) in enumerate(zip(found["chats"], held["texts"], strict=False), 1):
+        if made != right:
+            said = parted(tokenizer, made, right)
+            raise QualityError(f"its chat template renders task {number} otherwise than the checkpoint's: {said}")
+    reference = Answers.from_json(held["answers"]) if held["answers"] else None
+    return outcome(tasks, Answers.from_json(found), reference, held["data"]), (
+        {} if reference else {"task_flips": NO_ANSWERS}
+    )
 
 
 def _generated(entry: Evaluate, build: Path, prompts: list[list[int]]) -> list[list[int]]:

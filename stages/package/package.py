@@ -43,13 +43,14 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     described = _described(key, entry)
     for name in described["license_files"]:
         copy_file(layout.model(entry.model) / name, out / name)
-    reference = reference_on(evaluation, entry.windows, entry.questions)
+    reference = reference_on(evaluation, entry.windows, entry.questions, entry.tasks)
     manifest = {
         "status": Status.OK,
         **described,
-        "quality": plain(quality_on(evaluation, entry.windows, entry.questions)),
-        "reference": {"perplexity": reference.perplexity, "task_accuracy": reference.task_accuracy},
+        "quality": plain(quality_on(evaluation, entry.windows, entry.questions, entry.tasks)),
+        "reference": {name: getattr(reference, name) for name in ("perplexity", "task_accuracy", "tasks_passed")},
         "data": sorted(evaluation.data),
+        **({"tasks": sorted(evaluation.tasks.data)} if evaluation.tasks else {}),
         "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
         "quantization": plain(quantization),
         "run": run,

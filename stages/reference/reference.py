@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline import layout
 from pipeline.entries import Reference
+from pipeline.errors import DataError
 from pipeline.files import read_json, write_json
 from pipeline.harness.disk import require_result
 from pipeline.harness.host import threads
@@ -24,12 +25,20 @@ from pipeline.matrix.sizes import reference_size
 from pipeline.metrics.divergence import log_softmax
 from pipeline.metrics.questions import accuracy, batches, read_questions, score_questions
 from pipeline.model.architectures import ARCHITECTURES
+from pipeline.model.chats import rendered_all
 from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
+from pipeline.model.greedy import answers, greedy
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
+from pipeline.model.side_files import stop_ids
+from pipeline.model.tasks import Answers, read_tasks
 from pipeline.model.texts import windows
-from pipeline.model.tokenizer import load_tokenizer
+from pipeline.model.tokenizer import encode, load_tokenizer
 from pipeline.packaging.manifest import sha256
+from pipeline.types import JSON
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 LAYERED_ABOVE = 2e9  # bytes of a model in fp32
 SCRATCH = "states.tmp"
@@ -45,6 +54,7 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     if entry.questions:
         longest = config["max_position_embeddings"]
         questions = read_questions(Path(entry.questions), tokenizer, entry.max_questions, longest)
+    tasks = _read_tasks(source, entry, tokenizer, config["max_position_embeddings"]) if entry.tasks else None
     inputs = [*ids[:, None], *(batch.ids for batch in batches(questions, ids.shape[1]))]
     width, layered = config["hidden_size"], _is_layered(source, weights)
     scratch = 4 * width * sum(batch.size for batch in inputs) if layered else 0
@@ -71,6 +81,10 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         model = load_model(source, weights, "float32", entry.trust_remote_code)
         states = _whole(model, inputs, report, config.get("original_max_position_embeddings") or math.inf)
         continuations = greedy(model, prompts, entry.decode_tokens)
+        if tasks:
+            torch.set_num_threads(threads())
+            tasks["answers"] = _answered(model, source, tokenizer, tasks, entry.task_tokens).to_json()
+            torch.set_num_threads(1)
     with threadpool_limits(1, "blas"):  # beside torch's threads
         for row, window in enumerate(ids):
             hidden[row] = next(states)[0]
@@ -92,6 +106,38 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         "data": {path: sha256(Path(path)) for path in (entry.text, entry.questions) if path},
     }
     write_json(out / layout.SUMMARY, summary)
+    if tasks:
+        write_json(out / layout.TASKS, tasks)
+
+
+def _read_tasks(source: Path, entry: Reference, tokenizer: Tokenizer, context: int) -> JSON:
+    """The chat tasks with the text and the ids that the checkpoint's template makes of them, not answered yet.
+
+    Raises DataError for one that leaves no room for an answer in the model's context.
+    """
+    read = read_tasks([Path(path) for path in entry.tasks], entry.max_tasks)
+    texts = rendered_all(source, [(task.messages, where) for task, where in read])
+    prompts = [encode(tokenizer, text) for text in texts]
+    for ids, (_, where) in zip(prompts, read, strict=True):
+        if len(ids) + entry.task_tokens > context:
+            said = f"a chat of {len(ids)} tokens and an answer of evaluate.task_tokens={entry.task_tokens}"
+            raise DataError(f"{said} are more than the model's context of {context}", where=where)
+    return {
+        "tasks": [task.to_json() for task, _ in read],
+        "texts": texts,
+        "tokens": entry.task_tokens,
+        "context": max(map(len, prompts)) + entry.task_tokens,
+        "answers": None,
+        "data": {path: sha256(Path(path)) for path in entry.tasks},
+    }
+
+
+def _answered(model: Any, source: Path, tokenizer: Tokenizer, tasks: JSON, count: int) -> Answers:
+    stops = set(stop_ids(source))
+    found = answers(model, [encode(tokenizer, text) for text in tasks["texts"]], count, stops)
+    ended = tuple(ids[-1] in stops for ids in found)
+    said = tuple(str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in found)
+    return Answers(said, ended)
 
 
 def _is_layered(source: Path, weights: Path) -> bool:
@@ -141,17 +187,3 @@ def _whole(
                     break
                 yield waiting.popleft().result()
                 report(done := done + 1, len(inputs))
-
-
-def greedy(model: Any, prompts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The most likely token after prompts [n, length], `count` times: tokens [n, count]. No token ends it."""
-    import torch
-
-    tokens, cache, made = torch.from_numpy(prompts), None, []
-    with torch.inference_mode():
-        for _ in range(count):
-            done = model(input_ids=tokens, past_key_values=cache, use_cache=True)
-            cache, tokens = done.past_key_values, done.logits[:, -1:].argmax(dim=-1)
-            made.append(tokens)
-        found: NDArray[np.int64] = torch.cat(made, dim=1).numpy()
-    return found

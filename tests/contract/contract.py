@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from pipeline.backends.base import Backend, Calibration
 from pipeline.backends.process import ask_runtime
-from pipeline.backends.reading import check_reading
+from pipeline.backends.reading import CHATS, check_reading
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import PipelineError, QualityError
@@ -25,11 +26,13 @@ from pipeline.matrix.fallbacks import resolved
 from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
-from pipeline.model.checkpoint import read_headers
+from pipeline.model.chats import rendered
+from pipeline.model.checkpoint import open_checkpoint, read_headers
+from pipeline.model.side_files import stop_ids
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.backends import conf_of, order
-from tests.support.tiny import ROOT, tiny_config, write_checkpoint
+from tests.support.tiny import ROOT, tiny_config, write_canonical, write_checkpoint
 
 HEAVY = (
     "torch",
@@ -216,6 +219,40 @@ class BackendContract:
         (model / "generation_config.json").write_text(json.dumps(stops), encoding="utf-8")
         with pytest.raises(QualityError, match=r"cell: the package stops at .*, the checkpoint at \[7, 2037, 2044\]"):
             check_reading(self.name, package, model, "cell")
+
+    def test_a_chat_is_answered_by_the_packages_own_template_and_never_without_end(self, workshop: Workshop) -> None:
+        build, _ = workshop.build(workshop.recipe("int4", "default"))
+        rendered_right = rendered(workshop.checkpoint.folder, CHATS)
+        chats = [chat for chat, _ in rendered_right]
+        request = RuntimeRequest("chat", [], 6, chats=chats, context=128)
+        found = ask_runtime(self.name, build, request).value
+        if not self.tokenizes:
+            assert not found
+            return
+        assert found["chats"] == [text for _, text in rendered_right]
+        assert len(found["said"]) == len(found["ended"]) == len(chats)
+        assert all(len(said) < 6 * 40 for said in found["said"])  # a random model goes on; tokens are short
+        assert found == ask_runtime(self.name, build, request).value
+
+    @pytest.mark.slow
+    def test_an_answer_ends_where_the_checkpoint_does(self, tmp_path: Path) -> None:
+        """Of a model that says one of two end tokens, whatever it is asked."""
+        if not self.tokenizes:
+            return
+        folder = tmp_path / "model"
+        write_canonical(folder)
+        tensors, stops = load_file(folder / "model.safetensors"), stop_ids(folder)
+        head = tensors["lm_head.weight"]
+        head[:] = 0
+        head[stops[0]], head[stops[1]] = 1, -1
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        backend, out = load_backend(self.name), tmp_path / "export"
+        out.mkdir()
+        checkpoint = open_checkpoint("model", str(folder))
+        backend.convert(checkpoint, conf_of(self.name)["forms"]["fp32"], out)
+        request = RuntimeRequest("chat", [], 6, chats=[CHATS[0]], context=128)
+        found = ask_runtime(self.name, out, request).value
+        assert (found["said"], found["ended"]) == ([""], [True])
 
     def test_its_runtime_measures(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))

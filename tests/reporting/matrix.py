@@ -29,6 +29,24 @@ PRECISIONS = {
 TAILS = {"p50": 0.2, "p90": 2, "p99": 10, "p999": 40, "max": 100}
 
 
+TASKS = {
+    "passed": [True, True, False, False],
+    "ended": [True] * 4,
+    "reference_passed": [True, True, True, False],
+    "differences": [
+        {
+            "asked": "How old is <b>Mobert</b>?",
+            "check": 'contains "73"',
+            "reference": "Mobert is 73.",
+            "build": "Mobert is | 37.",
+            "reference_passed": True,
+            "build_passed": False,
+        }
+    ],
+    "data": {"data/tasks.jsonl": "1" * 64},
+}
+
+
 def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
     """The sums per window, and per question, that give the figures."""
     if not all(isinstance(figures[name], (int, float)) for name in ("perplexity", "kl_nats_mean", "top1_agreement")):
@@ -50,6 +68,7 @@ def sums(figures: dict[str, Any], windows: int = 2) -> dict[str, Any]:
         "tails": {name: [figures[f"kl_nats_{name}"]] * windows for name in ("p50", "p90", "p99", "p999")},
         "answered_right": right,
         "answers": [int(not is_right) for is_right in right],
+        "tasks": TASKS,
         "reference": {
             "perplexity": 6.0,
             "task_accuracy": None,
@@ -74,10 +93,10 @@ class Matrix:
     def gate(self, cell: str, **gates: float) -> None:
         self.plan.cells[cell] = replace(self.plan.cells[cell], gates=gates)
 
-    def share(self, cell: str, windows: int, questions: int) -> None:
+    def share(self, cell: str, windows: int, questions: int, tasks: int = 0) -> None:
         """As planning does where another cell of the target is evaluated on no more."""
         entry = self.plan.cells[cell]
-        package = replace(entry.package, windows=windows, questions=questions)
+        package = replace(entry.package, windows=windows, questions=questions, tasks=tasks)
         self.plan.cells[cell] = replace(entry, package=package)
 
     def run(self, cell: str, **changes: Any) -> None:
@@ -100,6 +119,11 @@ class Matrix:
             "task_accuracy_low": 0.3,
             "task_accuracy_high": 0.95,
             "answer_flips": 0.25,
+            "tasks_passed": 0.5,
+            "tasks_passed_low": 0.15,
+            "tasks_passed_high": 0.85,
+            "task_flips": 0.25,
+            "tasks_never_ended": 0.0,
             "evaluated_tokens": 20440,
             "size_bytes": size,
             "bits_per_weight": bits,

@@ -141,6 +141,10 @@ def test_figures_stand_beside_the_references_with_their_error_and_the_default_mo
     assert "| KL divergence, nats per token | 2.800e-04 ± 1.000e-05 | 0.000e+00 |" in text
     assert "| KL divergence, nats per token, by default | 3.000e-04 |" in text
     assert "| Accuracy on questions | 0.7500 | 0.8000 |" in text
+    quality |= {"tasks_passed": 0.9375, "tasks_passed_low": 0.7989, "tasks_passed_high": 0.9827}
+    text = model_card(manifest(quality=quality, tasks=["data/phi-tiny/tasks.jsonl"], reference={"tasks_passed": 0.95}))
+    assert "| Chat tasks passed | 0.9375 (0.80 to 0.98) | 0.9500 |" in text
+    assert "phi-tiny/tasks.jsonl" in text
 
 
 def test_the_answer_that_was_measured_stands_behind_the_instruction() -> None:

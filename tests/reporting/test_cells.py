@@ -14,7 +14,7 @@ from pipeline import layout
 from pipeline.reporting.cells import METRICS
 from pipeline.reporting.report import write_report
 from pipeline.reporting.tables import read_cells
-from tests.reporting.matrix import PRECISIONS, SPEED, Matrix
+from tests.reporting.matrix import PRECISIONS, SPEED, TASKS, Matrix
 from tests.support.plans import measured
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -153,7 +153,7 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
     """Two windows against one: the fast cell's first window is what stands beside the slow cell's, and is judged."""
     fast, slow = matrix.add("int4"), matrix.add("int4", backend="mlx")
     for cell in (fast, slow):
-        matrix.share(cell, windows=1, questions=2)
+        matrix.share(cell, windows=1, questions=2, tasks=2)
     matrix.run(fast)
     matrix.run(slow)
     columns = {
@@ -169,12 +169,14 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
     both = {"windows": columns, "windows_default_mode": columns, "tails": tails}
     reference = {"perplexity": 6.0, "task_accuracy": None, "nll": [], "answered_right": [True] * 4, "answers": [0] * 4}
     its = {"reference": reference, "answered_right": [True, True, False, False], "answers": [0, 0, 1, 1]}
+    its["tasks"] = TASKS
     matrix.evaluation(fast, metrics=own, **its, **both)
     first = {name: values[:1] for name, values in columns.items()}
     tails = {name: values[:1] for name, values in tails.items()}
     one = {**own, "perplexity": math.e, "kl_nats_mean": 0.01, "top1_agreement": 500 / 511, "evaluated_tokens": 511}
     both = {"windows": first, "windows_default_mode": first, "tails": tails}
     its = {"reference": reference, "answered_right": [True, False], "answers": [0, 1]}
+    its["tasks"] = {**TASKS, "passed": [True, False], "ended": [False] * 2, "reference_passed": [True] * 2}
     matrix.evaluation(slow, metrics=one, **its, **both)
     found = {row.backend: row.metrics for row in write_report(matrix.plan, matrix.root)}
     assert found["onnxruntime"].kl_nats_mean == 0.055
@@ -189,6 +191,9 @@ def test_cells_with_fewer_windows_are_compared_on_the_common_ones(matrix: Matrix
         assert metrics.kl_nats_mean_se_common is None  # of one window
     assert found["onnxruntime"].task_accuracy_common == 1.0 and found["mlx"].task_accuracy_common == 0.5
     assert found["onnxruntime"].answer_flips_common == 0.0 and found["mlx"].answer_flips_common == 0.5
+    assert found["onnxruntime"].tasks_passed_common == 1.0 and found["mlx"].tasks_passed_common == 0.5
+    assert found["onnxruntime"].task_flips_common == 0.0 and found["mlx"].task_flips_common == 0.5
+    assert found["mlx"].tasks_never_ended_common == 1.0
     reasons = next(iter(rows(matrix).values()))["reasons"]
     assert "share one window" in reasons["kl_nats_mean_se_common"]
     page = (matrix.root / "reports/summary.md").read_text()

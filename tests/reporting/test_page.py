@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.records import Example
+from pipeline.answers import Example
 from pipeline.reporting.choice import recommend, targets_of
 from pipeline.reporting.page.bundle import BUNDLE, VERSIONS
 from pipeline.reporting.page.made import steps

@@ -30,7 +30,8 @@ def summary_of(matrix: Matrix) -> str:
 
 
 def test_the_summary_has_an_aligned_row_per_cell(four: Matrix) -> None:
-    lines = [line for line in summary_of(four).splitlines() if line.startswith(("| ", "|-"))][:6]
+    lines = [line for line in summary_of(four).splitlines() if line.startswith(("| ", "|-"))]
+    lines = lines[next(at for at, line in enumerate(lines) if line.startswith("| model")) :][:6]
     assert lines[0].startswith("| model") and len({len(line) for line in lines}) == 1
     assert "| int4      |" in lines[-1] and "2.8e-4" in lines[-1] and "410.0" in lines[-1]
 
@@ -167,3 +168,12 @@ def test_the_summary_shows_where_what_is_shipped_leaves_the_reference(four: Matr
     page = summary_of(four)
     assert f"Where {cell} goes on otherwise than the reference" in page
     assert "| prompt | reference | int4 |" in page and "| `Once ↵ upon` | `a time \\| there` | `a ˋdayˋ` |" in page
+
+
+def test_tasks_that_the_shipped_cell_answers_otherwise_are_shown(four: Matrix) -> None:
+    page = summary_of(four)
+    assert "answers otherwise than the reference" in page
+    assert "passes: `Mobert is 73.`" in page and r"fails: `Mobert is \| 37.`" in page
+    html = (four.root / "reports/index.html").read_text(encoding="utf-8")
+    assert "The same task, another answer" in html and "<b>Mobert" not in html
+    assert "tasks passed %" in html and "50.0 (15.0 to 85.0)" in html

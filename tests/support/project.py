@@ -24,7 +24,8 @@ COPIED = (
     "data",
     "imports",
 )
-SMOKE = ("suite=smoke", "model=[local]", "model.local.path=models/tiny")
+TASKS = ("evaluate.tasks=[data/phi-tiny/tasks.jsonl]", "evaluate.max_tasks=3", "evaluate.task_tokens=8")
+SMOKE = ("suite=smoke", "model=[local]", "model.local.path=models/tiny", *TASKS)
 
 
 @dataclass

@@ -25,6 +25,16 @@ CASES = {
         ["target.cpu.gates.max_package_mb=3"],
         r"max_package_mb: there is no such key.*to add it: '\+target.cpu.gates.max_package_mb=3'",
     ),
+    "a list that is a text": (
+        ["evaluate.tasks=my.jsonl"],
+        r"it is a list; write 'evaluate.tasks=\[my.jsonl",
+    ),
+    "tasks that are not there": (["evaluate.tasks=[my.jsonl]"], "evaluate.tasks: my.jsonl: there is no such file"),
+    "a task of another form": (
+        ["evaluate.tasks=[data/phi-tiny/questions.jsonl]"],
+        "evaluate.tasks: data/phi-tiny/questions.jsonl:1: no task: there is no `messages` beside `question`, `choices`",
+    ),
+    "an answer of no tokens": (["evaluate.task_tokens=0"], "evaluate.task_tokens must be at least 1"),
     "a sweep": (["precision=glob(int4*)"], r"no sweeps; an axis is a list, patterns too: 'precision=\[int4\*\]'"),
     "empty matrix": (["precision=[]"], "the matrix is empty: no precision is selected"),
     "everything excluded": (

@@ -21,13 +21,15 @@ METRICS = Figures(
         "kl_nats_mean_common": 0.05,
         "top1_agreement_common": 0.95,
         "task_accuracy_common": 0.9,
+        "tasks_passed_common": 0.75,
+        "task_flips_common": 0.1,
         "decode_tokens_per_s": 100.0,
         "ttft_ms_p50": 20.0,
         "size_bytes": 5_000_000,
         "peak_rss_bytes": 90_000_000,
     }
 )
-REFERENCE = ReferenceFigures(2.0, 1.0, (), (), ())
+REFERENCE = ReferenceFigures(2.0, 1.0, (), (), (), tasks_passed=0.8)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ REFERENCE = ReferenceFigures(2.0, 1.0, (), (), ())
         ("max_kl_nats", 0.04, 0.05, False, -0.25),
         ("min_top1_agreement", 0.9, 0.95, True, 0.0556),
         ("min_accuracy_kept", 0.95, 0.9, False, -0.0526),
+        ("min_tasks_kept", 0.9, 0.9375, True, 0.0417),
+        ("max_task_flips", 0.05, 0.1, False, -1.0),
         ("min_decode_tokens_per_s", 80, 100.0, True, 0.25),
         ("max_ttft_ms", 10, 20.0, False, -1.0),
         ("max_package_mb", 5, 5.0, True, 0.0),
@@ -53,7 +57,7 @@ def test_a_gate_says_whether_and_by_how_much(
 
 
 def test_every_gate_is_tested() -> None:
-    assert len(GATES) == 8
+    assert len(GATES) == 10
 
 
 def test_a_figure_that_is_missing_is_unknown_and_misses_nothing() -> None:

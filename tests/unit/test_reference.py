@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.model.greedy import answers, greedy
 from pipeline.model.loading import load_model
-from stages.reference.reference import _whole, greedy
+from stages.reference.reference import _whole
 from tests.support.tiny import SHIPPED
 
 RANDOM = np.random.default_rng(5)
@@ -54,3 +55,11 @@ def test_a_greedy_continuation_is_transformers_own(model: Any) -> None:
         torch.from_numpy(prompts), do_sample=False, min_new_tokens=12, max_new_tokens=12, eos_token_id=None
     )
     assert own.shape == (2, 12) and (own == made[:, 16:].numpy()).all()
+
+
+def test_an_answer_ends_at_its_end_token_whatever_else_is_computed_with_it(model: Any) -> None:
+    prompts = [list(range(10, 26)), list(range(40, 56)), list(range(60, 70))]
+    alone = [greedy(model, np.asarray([prompt]), 12)[0].tolist() for prompt in prompts]
+    stop = alone[0][3]
+    wanted = [row[: row.index(stop) + 1] if stop in row else row for row in alone]
+    assert answers(model, prompts, 12, {stop}) == wanted and len(wanted[0]) <= 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.answers import Sample
 from pipeline.metrics.questions import read_questions
 from pipeline.metrics.samples import best, chat_prompts, samples
 from pipeline.model.tokenizer import encode, load_tokenizer
-from pipeline.records import Sample
 from tests.support.tiny import ROOT
 
 MODEL = ROOT / "models/phi-tiny"

@@ -17,16 +17,23 @@ from tests.support.tiny import ROOT
 NEUTRAL = (
     *("pipeline.matrix", "pipeline.harness", "pipeline.backends.registry"),
     *("pipeline.entries", "pipeline.errors", "pipeline.files", "pipeline.layout", "pipeline.strict", "pipeline.types"),
-    *("pipeline.records", "pipeline.found", "pipeline.rows", "pipeline.planned", "pipeline.terminal"),
+    *(
+        "pipeline.answers",
+        "pipeline.records",
+        "pipeline.found",
+        "pipeline.rows",
+        "pipeline.planned",
+        "pipeline.terminal",
+    ),
 )
 EMPTY = {"pipeline", "pipeline.backends", "pipeline.metrics", "pipeline.model", "pipeline.packaging", "stages"}
 DECIDE = {  # and yet they decide a result, or its form
     "convert": {"pipeline.matrix.sizes"},
     **dict.fromkeys(("sensitivity", "variants", "fit"), {"pipeline.found"}),
-    "evaluate": {"pipeline.records"},
-    "package": {"pipeline.records"},
+    "evaluate": {"pipeline.answers", "pipeline.records"},
+    "package": {"pipeline.answers", "pipeline.records"},
     "benchmark": {"pipeline.records"},
-    "report": {"pipeline.matrix.gates", "pipeline.records", "pipeline.rows"},
+    "report": {"pipeline.matrix.gates", "pipeline.answers", "pipeline.records", "pipeline.rows"},
 }
 USES_BACKEND = {"convert", "variants", "fit", "quantize", "evaluate", "package", "benchmark"}
 ALWAYS_RUN = {"guard", "track"}

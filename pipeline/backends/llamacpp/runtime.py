@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,33 +51,54 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
 def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """llama.cpp's vocabulary, and the file's chat template; it ends at tokens of some names whatever a file says."""
     from llama_cpp import Llama, llama_cpp
-    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
     model = Llama(str(next(Path(package).glob("*.gguf"))), vocab_only=True, verbose=False)
     vocabulary = llama_cpp.llama_model_get_vocab(model.model)
     size = llama_cpp.llama_vocab_n_tokens(vocabulary)
 
-    def piece(token: int) -> str:
-        return str(model.detokenize([token], special=True).decode(errors="replace")) if token >= 0 else ""
-
-    chats = []
-    if request.chats:
-        template = model.metadata["tokenizer.chat_template"]
-        ends = {"eos_token": piece(model.token_eos()), "bos_token": piece(model.token_bos())}
-        formatter = Jinja2ChatFormatter(template, **ends)
-        chats = [formatter(messages=list(chat)).prompt for chat in request.chats]
+    rendered = _renderer(model) if request.chats else None
     return {
         "ids": [model.tokenize(text.encode(), add_bos=False, special=True) for text in request.texts],
         "texts": [model.detokenize(list(ids), special=True).decode(errors="replace") for ids in request.prompts],
-        "chats": chats,
+        "chats": [rendered(messages) for messages in request.chats] if rendered else [],
         "stops": [token for token in range(size) if llama_cpp.llama_vocab_is_eog(vocabulary, token)],
         "exact": False,
     }
 
 
+def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """As the card shows it: llama-cpp-python finds the chat format in the file."""
+    model = load(package, request.threads, request.context, accurate=False, device=request.device)
+    rendered = _renderer(model)
+    said, ended = [], []
+    for messages in request.chats:
+        made = model.create_chat_completion(list(messages), max_tokens=request.new_tokens, temperature=0)["choices"][0]
+        said.append(made["message"]["content"] or "")
+        ended.append(made["finish_reason"] == "stop")
+    return {"chats": [rendered(messages) for messages in request.chats], "said": said, "ended": ended}
+
+
+def _renderer(model: Any) -> Callable[[Sequence[Mapping[str, str]]], str]:
+    """The text of a chat by the file's template."""
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    def piece(token: int) -> str:
+        return str(model.detokenize([token], special=True).decode(errors="replace")) if token >= 0 else ""
+
+    ends = {"eos_token": piece(model.token_eos()), "bos_token": piece(model.token_bos())}
+    formatter = Jinja2ChatFormatter(model.metadata["tokenizer.chat_template"], **ends)
+
+    def render(messages: Sequence[Mapping[str, str]]) -> str:
+        return str(formatter(messages=list(messages)).prompt)
+
+    return render
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     if request.task == "tokenize":
         return tokenized(package, request)
+    if request.task == "chat":
+        return chat(package, request)
     count, prompts = request.new_tokens, request.prompts
     length = max(map(len, prompts)) + count
     if request.task == "generate":

@@ -39,10 +39,27 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     }
 
 
+def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """As the card shows it."""
+    from mlx_lm import load, stream_generate
+
+    model, tokenizer = load(package)[:2]
+    chats, said, ended = [], [], []
+    for messages in request.chats:
+        prompt = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
+        parts = list(stream_generate(model, tokenizer, prompt, max_tokens=request.new_tokens))
+        chats.append(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+        said.append("".join(part.text for part in parts))
+        ended.append(parts[-1].finish_reason == "stop")
+    return {"chats": chats, "said": said, "ended": ended}
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """MLX takes no number of threads."""
     if request.task == "tokenize":
         return tokenized(package, request)
+    if request.task == "chat":
+        return chat(package, request)
     import mlx.core as mx
     from mlx_lm.utils import load_model
 

@@ -41,12 +41,31 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     }
 
 
+def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
+    """A history of messages is given to the pipeline, which applies the template itself."""
+    import openvino_genai as genai
+
+    threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
+    pipeline = genai.LLMPipeline(package, "CPU", **threads)
+    tokenizer, config = pipeline.get_tokenizer(), pipeline.get_generation_config()
+    config.max_new_tokens, config.do_sample = request.new_tokens, False
+    chats, said, ended = [], [], []
+    for messages in request.chats:
+        chats.append(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True))
+        found = pipeline.generate(genai.ChatHistory(list(messages)), config)
+        said.append(found.texts[0])
+        ended.append(found.finish_reasons[0] == genai.GenerationFinishReason.STOP)
+    return {"chats": chats, "said": said, "ended": ended}
+
+
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """Times are OpenVINO GenAI's own."""
     import openvino_genai as genai
 
     if request.task == "tokenize":
         return tokenized(package, request)
+    if request.task == "chat":
+        return chat(package, request)
     threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from pipeline.records import Example
+from pipeline.answers import Example, TaskDifference
 from pipeline.reporting.verdict import called
 from pipeline.rows import Row
 
@@ -34,14 +34,14 @@ class Prompt:
     samples: tuple[Sample, ...]
 
 
-def samples(rows: Sequence[Row]) -> list[Prompt]:
+def samples(rows: Sequence[Row], told: Callable[[Row], Sequence[Example]] = lambda row: row.examples) -> list[Prompt]:
     """At most MOST prompts of each model, those where most builds depart; every build that departs has one."""
     found: list[Prompt] = []
     for model in dict.fromkeys(row.model for row in rows):
-        builds = _builds([row for row in rows if row.model == model])
+        builds = _builds([row for row in rows if row.model == model], told)
         by_prompt: dict[tuple[str, str], list[tuple[Row, Example]]] = {}
         for row in builds:
-            for example in row.examples:
+            for example in told(row):
                 by_prompt.setdefault((example.prompt, example.reference), []).append((row, example))
         for prompt, reference in _chosen(by_prompt):
             texts = tuple(_sample(row, example, rows) for row, example in by_prompt[prompt, reference])
@@ -49,11 +49,24 @@ def samples(rows: Sequence[Row]) -> list[Prompt]:
     return found
 
 
-def _builds(rows: Sequence[Row]) -> list[Row]:
+def task_samples(rows: Sequence[Row]) -> list[Prompt]:
+    """The same of chat tasks that were answered otherwise: what was asked with its check, each answer with its end."""
+    return samples(rows, lambda row: [_as_example(difference) for difference in row.tasks])
+
+
+def _as_example(one: TaskDifference) -> Example:
+    reference, build = (
+        f"{'passes' if passed else 'fails'}: {said.strip()}"
+        for said, passed in ((one.reference, one.reference_passed), (one.build, one.build_passed))
+    )
+    return Example(f"{one.asked} ({one.check})", reference, build, 0)
+
+
+def _builds(rows: Sequence[Row], told: Callable[[Row], Sequence[Example]]) -> list[Row]:
     """A row for each build, which its targets share."""
     kept: dict[tuple[str, str, tuple[Example, ...]], Row] = {}
     for row in rows:
-        kept.setdefault((row.backend, row.option, row.examples), row)
+        kept.setdefault((row.backend, row.option, tuple(told(row))), row)
     return list(kept.values())
 
 

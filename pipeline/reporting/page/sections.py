@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.reporting.figures import COLUMNS, NOISY, NONE, Column, divergence, rate, status
-from pipeline.reporting.uncertain import ACCURACY, ERRORS, written
+from pipeline.reporting.uncertain import ERRORS, OF_COUNTS, written
 from pipeline.reporting.verdict import called
 from pipeline.rows import Row
 
@@ -31,6 +31,9 @@ LOST = (
     Column("rms_delta_p_common", "RMS Δp %", lambda value: f"{100 * value:.2f}"),
     Column("answer_flips_common", "answer flips %", lambda value: f"{100 * value:.1f}"),
     Column("task_accuracy_common", "answers right %", lambda value: f"{100 * value:.1f}"),
+    Column("tasks_passed_common", "tasks passed %", lambda value: f"{100 * value:.1f}"),
+    Column("task_flips_common", "task flips %", lambda value: f"{100 * value:.1f}"),
+    Column("tasks_never_ended_common", "never ended %", lambda value: f"{100 * value:.1f}"),
 )
 
 
@@ -84,8 +87,8 @@ def _named(name: str) -> str:
 
 
 def cell_text(row: Row, column: Column) -> str:
-    """A figure with its error, where one is known; the interval of accuracy where there is room for it."""
-    known = column.metric in ERRORS or (column.metric == ACCURACY and column in LOST)
+    """A figure with its error, where one is known; the interval of a share where there is room for it."""
+    known = column.metric in ERRORS or (column.metric in OF_COUNTS and column in LOST)
     return written(row, column.metric) if known else column.text(row)
 
 
