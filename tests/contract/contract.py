@@ -27,7 +27,7 @@ from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
 from pipeline.model.chats import rendered
-from pipeline.model.checkpoint import open_checkpoint, read_headers
+from pipeline.model.checkpoint import read_headers
 from pipeline.model.side_files import stop_ids
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
@@ -240,7 +240,7 @@ class BackendContract:
         if not self.tokenizes:
             return
         folder = tmp_path / "model"
-        write_canonical(folder)
+        config = write_canonical(folder)
         tensors, stops = load_file(folder / "model.safetensors"), stop_ids(folder)
         head = tensors["lm_head.weight"]
         head[:] = 0
@@ -248,7 +248,7 @@ class BackendContract:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         backend, out = load_backend(self.name), tmp_path / "export"
         out.mkdir()
-        checkpoint = open_checkpoint("model", str(folder))
+        checkpoint = Checkpoint("tiny", folder, folder, config)
         backend.convert(checkpoint, conf_of(self.name)["forms"]["fp32"], out)
         request = RuntimeRequest("chat", [], 6, chats=[CHATS[0]], context=128)
         found = ask_runtime(self.name, out, request).value
