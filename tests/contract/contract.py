@@ -6,31 +6,26 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pipeline.backends.base import Backend, Calibration
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.reading import CHATS, check_reading
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import PipelineError, QualityError
 from pipeline.harness.run import setup
-from pipeline.matrix.fallbacks import resolved
-from pipeline.matrix.recipes import needs_calibration, parse_recipe
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
 from pipeline.model.chats import rendered
-from pipeline.model.checkpoint import read_headers
 from pipeline.model.side_files import stop_ids
 from pipeline.packaging.manifest import digests
-from pipeline.types import Checkpoint, Family, Recipe
+from pipeline.types import Checkpoint
+from tests.contract.workshop import Workshop, reference_of
 from tests.support.backends import conf_of, order
 from tests.support.tiny import ROOT, tiny_config, write_canonical, write_checkpoint
 
@@ -46,62 +41,6 @@ HEAVY = (
     "gguf",
     "llama_cpp",
 )
-
-
-@dataclass
-class Workshop:
-    """One backend at work on a one-layer random model; exports and builds are made once."""
-
-    name: str
-    backend: Backend
-    conf: dict[str, Any]
-    checkpoint: Checkpoint
-    root: Path
-
-    def calibration(self, recipe: Recipe) -> Calibration | None:
-        """As planning has it: for the recipes that need data, and for no other."""
-        needed = needs_calibration(recipe, self.conf["methods"])
-        return Calibration(np.random.default_rng(0).integers(3, 2000, (4, 32))) if needed else None
-
-    def recipe(self, family: str, name: str) -> Recipe:
-        """As planning and a search have it: for this model's rows, and with a table of the widest formats."""
-        where = f"{self.name}.{family}.{name}"
-        made = parse_recipe(name, Family(family), self.conf["recipes"][family][name], where, self.conf["methods"])
-        sizes: Any = SimpleNamespace(**self.checkpoint.config)
-        made = resolved(made, sizes, self.conf.get("rows", {}))
-        if made.settings.get("table") != "fit":
-            return made
-        shapes = {name: each.shape for name, each in read_headers(self.checkpoint.weights).items()}
-        table = {name: made.settings["formats"][-1] for name, shape in shapes.items() if len(shape) == 2}
-        return replace(made, settings={**made.settings, "table": table})
-
-    def export(self, form: str, again: str = "") -> Path:
-        out = self.root / f"export-{form}{again}"
-        if not out.exists():
-            out.mkdir()
-            self.backend.convert(self.checkpoint, self.conf["forms"][form], out)
-        return out
-
-    def build(self, recipe: Recipe, again: str = "") -> tuple[Path, Any]:
-        out = self.root / f"build-{recipe.family}-{recipe.name}{again}"
-        fresh = not out.exists()
-        if fresh:
-            out.mkdir()
-            data = self.calibration(recipe)
-            stats = self.backend.quantize(self.export(recipe.form), order(recipe, out, data, self.checkpoint))
-            self._stats = {**getattr(self, "_stats", {}), out.name: stats}
-        return out, self._stats[out.name]
-
-
-def reference_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Final hidden states and lm_head of transformers in fp32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    with torch.inference_mode():
-        hidden = model.model(input_ids=torch.from_numpy(ids), use_cache=False).last_hidden_state.numpy()
-    return hidden, model.lm_head.weight.detach().numpy()
 
 
 def recipes_of(name: str) -> list[tuple[str, str]]:
