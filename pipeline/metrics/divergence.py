@@ -50,6 +50,24 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return wide
 
 
+def negative_log_likelihood(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """-ln softmax(logits) [n, vocab] at `tokens` [n]. Exponentials are of float32, summed in float64: within 2e-7.
+
+    Raises QualityError for NaN or infinite logits.
+    """
+    part = max(1, PART // logits.shape[1])
+    found = np.empty(len(tokens))
+    for first in range(0, len(tokens), part):
+        rows, wanted = logits[first : first + part], tokens[first : first + part]
+        largest = rows.max(axis=-1)
+        if not np.isfinite([largest.sum(), rows.min()]).all():  # NaN is the extreme of both
+            raise QualityError("the model's logits are not finite")
+        total = np.exp(rows - largest[:, None]).sum(axis=-1, dtype=np.float64)
+        likely = rows[np.arange(len(rows)), wanted].astype(np.float64)
+        found[first : first + part] = np.log(total) + largest - likely
+    return found
+
+
 def score_window(
     ids: NDArray[np.int64],
     logits: NDArray[np.float32],

@@ -22,7 +22,7 @@ from pipeline.harness.disk import require_result
 from pipeline.harness.host import threads
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import reference_size
-from pipeline.metrics.divergence import log_softmax
+from pipeline.metrics.divergence import negative_log_likelihood
 from pipeline.metrics.questions import accuracy, batches, read_questions, score_questions
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.chats import rendered_all
@@ -88,7 +88,7 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     with threadpool_limits(1, "blas"):  # beside torch's threads
         for row, window in enumerate(ids):
             hidden[row] = next(states)[0]
-            nll[row] = -_scored(logits(hidden[row, :-1]), window[1:])
+            nll[row] = negative_log_likelihood(logits(hidden[row, :-1]), window[1:])
         scores = score_questions(questions, lambda _: logits(next(states)), ids.shape[1], lambda _: None)
     hidden.flush()
     del hidden
@@ -143,12 +143,6 @@ def _answered(model: Any, source: Path, tokenizer: Tokenizer, tasks: JSON, count
 def _is_layered(source: Path, weights: Path) -> bool:
     architecture = ARCHITECTURES[read_json(source / "config.json")["architectures"][0]]
     return 4 * parameters(read_headers(weights)) > LAYERED_ABOVE and architecture.layered
-
-
-def _scored(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """ln softmax of `logits` [n, vocab] at the next `tokens` [n]."""
-    found: NDArray[np.float64] = log_softmax(logits)[np.arange(len(tokens)), tokens]
-    return found
 
 
 def _layer_by_layer(

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import DataError, QualityError
 from pipeline.metrics.decode import check_decode
-from pipeline.metrics.divergence import TAIL, Scores, log_softmax, score, score_window, totals
+from pipeline.metrics.divergence import TAIL, Scores, log_softmax, negative_log_likelihood, score, score_window, totals
 from pipeline.metrics.examples import examples
 from pipeline.metrics.questions import accuracy, batches, chosen, read_questions, score_questions
 from pipeline.model.texts import windows
@@ -71,6 +71,22 @@ def test_a_window_with_a_logit_that_is_not_finite_fails(bad: float, whose: int) 
     both[whose, 3, 40] = bad
     with pytest.raises(QualityError, match="not finite"), np.errstate(all="ignore"):
         score(np.arange(5), both[0], both[1])
+
+
+@pytest.mark.parametrize("vocab", [50, 2048, 70_000])
+@pytest.mark.parametrize("scale", [1.0, 6.0, 300.0])
+def test_the_references_own_nll_is_as_exact_as_its_docstring_says(vocab: int, scale: float) -> None:
+    logits, tokens = (scale * RANDOM.normal(size=(9, vocab))).astype("f4"), RANDOM.integers(0, vocab, 9)
+    wanted = -log_softmax(logits)[np.arange(9), tokens]
+    assert np.abs(negative_log_likelihood(logits, tokens) - wanted).max() <= 2e-7
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_reference_with_a_logit_that_is_not_finite_fails(bad: float) -> None:
+    logits = RANDOM.normal(size=(5, 64)).astype("f4")
+    logits[3, 40] = bad
+    with pytest.raises(QualityError, match="not finite"), np.errstate(all="ignore"):
+        negative_log_likelihood(logits, np.arange(5))
 
 
 def test_a_build_equal_to_the_reference_has_no_divergence() -> None:
