@@ -52,7 +52,7 @@ def timed(command: list[str], cwd: Path) -> dict[str, float]:
 def stage_seconds(root: Path) -> dict[str, float]:
     """Seconds of work per stage kind, from the records that the stages leave."""
     seconds: dict[str, float] = {}
-    for path in sorted((root / "records").rglob("*.json")):
+    for path in sorted((root / "records").glob("*/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         seconds[record["stage"]] = round(seconds.get(record["stage"], 0.0) + record["seconds"], 3)
     return seconds

@@ -3,7 +3,8 @@
 A column is rounded, and its error is spread over the columns that are still to come, so that the matrix's outputs on
 the calibration data change least: the loss is tr(Δ H Δᵀ) with H the mean of x xᵀ over its inputs. Columns go by falling
 H_ii ("act-order"); scales and zero points are chosen before that, from the weights as they were ("static groups"), so
-that groups stay runs of neighbouring inputs, as kernels read them. Each scale is searched: the one of least Σ H_ii Δ².
+that groups stay runs of neighbouring inputs, as kernels read them. Each scale is searched: the one of least Σ H_ii Δ²,
+among the numbers of float16, which is what all runtimes can store.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 128  # columns whose errors are spread within the block first
 DAMPING = 0.01  # of H's mean diagonal, added to it: the original's
+LEAST = np.float32(2**-24)  # a scale: float16's smallest number
 SHRINK = tuple(1 - step / 40 for step in range(17))  # parts of the full range that are tried as a group's
 
 
@@ -181,17 +183,21 @@ def _candidates(
     low: NDArray[np.float32], high: NDArray[np.float32], grid: Grid
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """(scale, zero) of each range tried: the full one, and smaller ones, which clip the largest weights."""
-    tiny = np.float32(1e-12)
     found = []
     for part in SHRINK:
         if grid.symmetric:
             middle = np.full_like(low, grid.middle)
             largest = np.maximum(high, -low) * np.float32(part)
-            found.append((np.maximum(largest / (grid.middle - 1), tiny), middle))
+            found.append((_half(largest / (grid.middle - 1)), middle))
             signed = np.where(-low >= high, low, high) * np.float32(part)  # the larger side reaches -2^(bits-1)
-            scale = signed / -grid.middle
-            found.append((np.where(np.abs(scale) < tiny, tiny, scale), middle))
+            found.append((_half(signed / -grid.middle), middle))
         else:
-            scale = np.maximum((high - low) * np.float32(part) / grid.top, tiny)
+            scale = _half((high - low) * np.float32(part) / grid.top)
             found.append((scale, np.clip(np.rint(-low * np.float32(part) / scale), 0, grid.top)))
     return found
+
+
+def _half(scales: NDArray[Any]) -> NDArray[np.float32]:
+    """The nearest numbers of float16, but for zero."""
+    half = scales.astype(np.float16).astype(np.float32)
+    return np.where(half == 0, LEAST, half)

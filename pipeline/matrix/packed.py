@@ -58,7 +58,8 @@ def _bits(recipe: Recipe, wide: int) -> tuple[float, float, float]:
         return (GGUF.get(str(words.get("type")), whole),) * 3
     group, mode = words.get("group_size", -1), str(words.get("mode", ""))
     if recipe.method == "weight-only" and "bits" in words:
-        beside = (wide + (0 if words.get("symmetric", True) else words["bits"])) / group
+        scale = SIXTEEN if words.get("algorithm") == "gptq" else wide
+        beside = (scale + (0 if words.get("symmetric", True) else words["bits"])) / group
         bits = [words["bits"], words.get("embedding_bits", 32), words.get("lm_head_bits", words["bits"])]
         inner, embedding, head = (bit + (beside if bit <= 8 else 0) for bit in bits)
         return inner, embedding, head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from pipeline.calibration.moments import matrices
 from pipeline.errors import ArtifactError, ConfigError
 
 
-def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) -> dict[str, Stored]:
+def packed(formats: Mapping[str, str], order: Order, data: BinaryIO) -> dict[str, Stored]:
     """{weight of the graph: its packed tensors} in the data file, for `formats` {weight: format}.
 
     Raises ConfigError without calibration data, ArtifactError for a graph with weights that the checkpoint lacks.
@@ -36,7 +36,7 @@ def packed(formats: Mapping[str, str], order: Order, data: BinaryIO, wide: Any) 
         for name, source in sources.items():
             if source and source.tensor == matrix.name and name not in stored:
                 rows = source.rows(len(whole := matrix.weights()), order.checkpoint.config)
-                stored[name] = append(data, _packed(whole[rows], matrix.moments, formats[name], wide), name)
+                stored[name] = append(data, _packed(whole[rows], matrix.moments, formats[name]), name)
     missing = sorted(set(formats) - set(stored))
     if missing:
         raise ArtifactError(f"the checkpoint has no tensor for {missing[0]}", where=str(weights))
@@ -51,5 +51,5 @@ def quantized(weights: NDArray[np.float32], moments: NDArray[np.float32] | None,
     return integers.quantized(weights, moments, found)
 
 
-def _packed(rows: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str, wide: Any) -> Packed:
-    return pack(quantized(np.ascontiguousarray(rows.T), moments, kind), wide)
+def _packed(rows: NDArray[np.float32], moments: NDArray[np.float32] | None, kind: str) -> Packed:
+    return pack(quantized(np.ascontiguousarray(rows.T), moments, kind))

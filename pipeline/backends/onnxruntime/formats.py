@@ -1,7 +1,8 @@
 """The formats of a matrix in an ONNX graph, by name: integers (pipeline/calibration/integers.py), or `float`.
 
-They are MatMulNBits' (com.microsoft): packed integers, a scale per block in the graph's own type, and a zero point per
-block in as many bits as the integers where a format is asymmetric. GatherBlockQuantized reads the same bytes.
+They are MatMulNBits' (com.microsoft): packed integers, a scale per block, and a zero point per block in as many bits
+as the integers where a format is asymmetric. Scales are float16 where they were calibrated, and else the graph's own
+type. GatherBlockQuantized reads the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from pipeline.calibration import integers
 from pipeline.calibration.gptq import Grid
 
+SCALE = 16  # bits of a calibrated format's
 FLOAT = "float"  # stays as the export has it
 
 
@@ -34,4 +36,4 @@ def stored_bits(name: str, inputs: int, outputs: int, wide: int) -> int:
         return wide * inputs * outputs
     blocks = -(-inputs // integers.group)
     zeros = 0 if integers.symmetric else 8 * (-(-blocks * integers.bits // 8))
-    return outputs * (blocks * (integers.group * integers.bits + wide) + zeros)
+    return outputs * (blocks * (integers.group * integers.bits + SCALE) + zeros)

@@ -36,7 +36,8 @@ def replace_matmul(graph: ir.Graph, node: ir.Node, weight: ir.Value, stored: Sto
         **({"accuracy_level": level} if level else {}),
     }
     transpose = node.inputs[1].producer()
-    _exchange(graph, node, "MatMulNBits", [node.inputs[0], *_initializers(graph, stored)], attributes)
+    wide = weight.const_value.dtype
+    _exchange(graph, node, "MatMulNBits", [node.inputs[0], *_initializers(graph, stored, wide)], attributes)
     if transpose is not None and not transpose.outputs[0].uses():
         graph.remove(transpose, safe=True)
 
@@ -45,7 +46,7 @@ def replace_gather(graph: ir.Graph, node: ir.Node, stored: Stored) -> None:
     """Gather → Reshape, GatherBlockQuantized; a last block that is short is cut off behind it."""
     import onnx_ir as ir
 
-    table, *rest = _initializers(graph, stored)
+    table, *rest = _initializers(graph, stored, node.outputs[0].dtype)
     width = int(stored.blocks.shape[1] * stored.blocks.shape[2])
     shape = _constant(graph, f"{node.name}/shape", [stored.outputs, width])
     flat = ir.Node("", "Reshape", [table, shape], name=f"{node.name}/Reshape")
@@ -85,8 +86,8 @@ def _exchange(
     ir.convenience.replace_nodes_and_values(graph, node, [node], [new], [old], [output])
 
 
-def _initializers(graph: ir.Graph, stored: Stored) -> list[ir.Value | None]:
-    """Its tensors as initializers, once each."""
+def _initializers(graph: ir.Graph, stored: Stored, wide: ir.DataType | None) -> list[ir.Value | None]:
+    """Its tensors as initializers, once each; the scales as `wide` floats: sessions fold the Cast of a constant."""
     import onnx_ir as ir
 
     found: list[ir.Value | None] = []
@@ -97,8 +98,25 @@ def _initializers(graph: ir.Graph, stored: Stored) -> list[ir.Value | None]:
             value = ir.Value(name=tensor.name, const_value=tensor)
             value.shape, value.dtype = tensor.shape, tensor.dtype
             graph.register_initializer(value)
-        found.append(graph.initializers[tensor.name])
+        value = graph.initializers[tensor.name]
+        found.append(
+            _cast(graph, value, wide) if tensor is stored.scales and wide not in (None, value.dtype) else value
+        )
     return found
+
+
+def _cast(graph: ir.Graph, value: ir.Value, to: ir.DataType | None) -> ir.Value:
+    """An initializer as another type, by one node before all others."""
+    import onnx_ir as ir
+
+    for use in value.uses():
+        if use.node.op_type == "Cast":
+            return use.node.outputs[0]
+    node = ir.Node("", "Cast", [value], attributes=[ir.AttrInt64("to", int(to or 0))], name=f"{value.name}/Cast")
+    output = node.outputs[0]
+    output.name, output.dtype, output.shape = f"{value.name}/Cast/output_0", to, value.shape
+    graph.insert_before(graph[0], node)
+    return output
 
 
 def _constant(graph: ir.Graph, name: str, numbers: list[int]) -> ir.Value:

@@ -40,15 +40,15 @@ class Stored:
         return int(self.blocks.shape[0])
 
 
-def packed(made: Quantized, wide: Any) -> Packed:
-    """A quantized matrix with scales of type `wide`; a last block that is short is filled up with zeros."""
+def packed(made: Quantized) -> Packed:
+    """A quantized matrix with its scales in float16; a last block that is short is filled up with zeros."""
     grid, (inputs, outputs) = made.grid, made.integers.shape
     count = len(made.scales)
     whole = np.full((outputs, count * grid.group), grid.middle, np.uint8)
     whole[:, :inputs] = made.integers.T
     blocks = _together(whole, grid.bits).reshape(outputs, count, grid.group * grid.bits // 8)
     zeros = None if grid.symmetric else zero_points(made.zeros.T, grid.bits)
-    return Packed(grid, inputs, blocks, np.ascontiguousarray(made.scales.T).astype(wide), zeros)
+    return Packed(grid, inputs, blocks, np.ascontiguousarray(made.scales.T).astype(np.float16), zeros)
 
 
 def zero_points(zeros: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -95,7 +95,7 @@ def _bits(name: str, weight: ir.Value, settings: Mapping[str, Any]) -> int:
 def _packed(graph: ir.Graph, formats: Mapping[str, str], order: Order, data: Any) -> dict[str, packing.Stored]:
     """Packed tensors of every weight that is quantized, in the data file: calibrated, or rounded to nearest."""
     if order.recipe.settings.get("algorithm") == "gptq":
-        return calibrated.packed(formats, order, data, _wide(graph))
+        return calibrated.packed(formats, order, data)
     stored = {}
     place = embedding_of(graph)
     places = {place[1].name or "": (place[1], True)} if place else {}
@@ -112,8 +112,3 @@ def _packed(graph: ir.Graph, formats: Mapping[str, str], order: Order, data: Any
         stored[name] = append(data, made, name)
         order.progress(done, len(formats))
     return stored
-
-
-def _wide(graph: ir.Graph) -> Any:
-    """The graph's own float type."""
-    return next(weight.const_value.dtype for _, weight, _ in matmuls(graph)).numpy()
