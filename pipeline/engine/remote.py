@@ -10,7 +10,7 @@ import os
 import platform
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,10 @@ def check_remote(space: Workspace, name: str) -> None:
             store = space.repo.cloud.get_remote_odb(name, "run cache", hash_name=RUNS)
             store.fs.makedirs(store.path, exist_ok=True)
             probe = store.fs.join(store.path, f"{_beside()}.part")
-            store.fs.pipe_file(probe, b"phi-deploy")
-            store.fs.remove(probe)
+            try:
+                store.fs.pipe_file(probe, b"phi-deploy")
+            finally:
+                _drop(store, probe)
     except Exception as error:  # whatever the remote's own library raises
         raise _away(name, error, "is it there, may you write?") from None
 
@@ -194,5 +196,15 @@ def _publish(space: Workspace, stage: Any) -> None:
         return
     store.fs.makedirs(store.fs.parent(there), exist_ok=True)
     part = f"{there}.{_beside()}.part"
-    store.fs.put_file(str(local), part)
-    store.fs.move(part, there)
+    try:
+        store.fs.put_file(str(local), part)
+        store.fs.move(part, there)
+    except BaseException:
+        _drop(store, part)
+        raise
+
+
+def _drop(store: Any, path: str) -> None:
+    """Take away what may not be there, or only in part."""
+    with suppress(Exception):
+        store.fs.remove(path)

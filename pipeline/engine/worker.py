@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from pipeline.engine.local import environment, quiet
 from pipeline.engine.remote import config_of, run_with_remote
 from pipeline.engine.snapshot import unpack
 from pipeline.engine.sweep import topic
-from pipeline.engine.workspace import RemoteAway, StageFailed, workspace
+from pipeline.engine.workspace import RemoteAway, StageFailed, Workspace, workspace
 from pipeline.errors import PipelineError, ToolError, explain, first_line, no_room
 from pipeline.records import StageRecord
 from pipeline.strict import plain
@@ -44,6 +45,7 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
         self.tar, self.digest, self.host, self.remote = tar, digest, dict(host), remote
         self.name = f"phi-deploy-{digest}"
         self.root = self.cache = Path()
+        self.made = ""  # tells a copy from the one that lay there before
         self.said: list[str] = []  # what this machine is and has
 
     async def setup(self, worker: Any) -> None:
@@ -51,7 +53,7 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
         for name in NANNYS:
             os.environ.pop(name, None)
         base = Path(os.environ.get(FOLDER) or worker.local_directory).absolute()
-        self.root, self.cache = base / f"copy-{self.digest}", base / "cache"
+        self.root, self.cache, self.made = base / f"copy-{self.digest}", base / "cache", uuid.uuid4().hex
         await asyncio.to_thread(self._remove_others, set(worker.plugins))
         try:
             own = await asyncio.to_thread(self._unpack)
@@ -62,6 +64,10 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
         self.said = sorted(facts.declared(own, self.digest))
         declared = facts.declared(own, self.digest) | needs.machine(needs.memory_here())
         await worker.set_resources(**{**worker.state.total_resources, **declared})
+
+    def workspace(self) -> Workspace:
+        """DVC in the copy, for one thread."""
+        return workspace(self.root, config_of(self.remote, self.cache), self.made)
 
     async def teardown(self, worker: Any) -> None:
         """The driver has what it asked for, or this worker ends: the cache has all that is in the copy."""
@@ -97,7 +103,7 @@ def run_there(
     entries = {**known, **{name: made["entry"] for name, made in upstream.items()}}
     record = copy.root / layout.record(job.stage, job.key)
     record.unlink(missing_ok=True)
-    space = workspace(copy.root, config_of(copy.remote, copy.cache))
+    space = copy.workspace()
     try:
         inputs = [(maker, entries[name]) for name, maker in above.items()]
         entry = run_with_remote(space, job, inputs, environment())
@@ -138,7 +144,7 @@ def measure_there(cell: str, digest: str, package: Job, entry: JSON, flags: list
     worker = get_worker()
     copy: Copy = worker.plugins[f"phi-deploy-{digest}"]
     worker.log_event(topic(digest), {"name": f"benchmark@{cell}", "host": worker.name})
-    take(workspace(copy.root, config_of(copy.remote, copy.cache)), package, entry)
+    take(copy.workspace(), package, entry)
     out = copy.root / layout.RECORDS / f"{cell}.benchmark.json"
     out.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pipeline", "benchmark", str(layout.package(cell)), "--out", str(out), *flags]
