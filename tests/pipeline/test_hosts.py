@@ -110,10 +110,9 @@ def test_a_sweep_on_three_hosts_of_which_one_dies(placeholders: Project, hosts: 
 
 
 def test_a_device_that_is_elsewhere_has_its_speed_from_there(copy: Project, tmp_path: Path) -> None:
-    """A worker with a GPU that is none: its code is told to take the CPU in its place."""
+    """A worker with a GPU that is none: that fails, in a line; then its code is told to take the CPU in its place."""
     shutil.copyfile(Path(__file__).parents[2] / ".gitignore", copy.root / ".gitignore")
     copy.edit("pipeline/harness/host.py", "    return found\n\n\ndef _is_intel", FAKE + "\n\ndef _is_intel")
-    copy.edit("pipeline/backends/speed.py", "device=settings.device,", "device='',")
     assert copy.dvc("remote", "add", "-q", "shared", str(tmp_path / "remote")).returncode == 0
     with Cluster(tmp_path / "cluster") as cluster:
         cluster.worker("plain")
@@ -121,6 +120,11 @@ def test_a_device_that_is_elsewhere_has_its_speed_from_there(copy: Project, tmp_
         until(lambda: all("Registered to" in cluster.log(name) for name in ("plain", "gpu")))
         words = ("run", "--scheduler", cluster.address, "--remote", "shared", *SMOKE)
         matrix = ("precision=[int4]", "target=[webgpu]", "benchmark.runs=1")
+        lied = copy.pipeline(*words, *matrix)
+        said = [line for line in lied.stderr.splitlines() if line.startswith("error:")]
+        assert lied.returncode == 1 and len(said) == 1 and "Traceback" not in lied.stderr, lied.stderr
+        assert said[0].startswith("error: benchmark@local_int4_onnxruntime_webgpu: ") and said[0].endswith("(on gpu)")
+        copy.edit("pipeline/backends/speed.py", "device=settings.device,", "device='',")
         done = copy.pipeline(*words, *matrix, "--json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)
