@@ -18,12 +18,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Sample:
-    """A question asked as a chat, the right answer, and what was said greedily; `whole` where it came to its end."""
+    """A question asked as a chat, the right answer, and what was said greedily; `whole` where it came to its end.
+
+    `image` is the picture's file, where the question is of one, and `prompt` the chat's text.
+    """
 
     question: str
     answer: str
     said: str
     whole: bool
+    image: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,25 @@ from pipeline.types import Family, Recipe
 
 @dataclass(frozen=True)
 class Fetch:
-    """A checkpoint: a folder, or a hub id at a revision; `adapter` is a PEFT folder that is merged into it."""
+    """A checkpoint: a folder, or a hub id at a revision; `adapter` is a PEFT folder that is merged into it.
+
+    modality: `vision` where it is taken with its tower.
+    """
 
     path: str
     repo: str
     revision: str
     trust_remote_code: bool
     adapter: str = ""
+    modality: str = ""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """On which text, questions and chat tasks transformers is run; `weights` is the folder of the shards."""
+    """On which text, questions and chat tasks transformers is run; `weights` is the folder of the shards.
+
+    With a modality, `text` has rows of picture, question and answer, whose files are in the folder `questions`.
+    """
 
     weights: str
     text: str
@@ -40,6 +47,7 @@ class Reference:
     tasks: tuple[str, ...] = ()
     max_tasks: int = 0
     task_tokens: int = 256
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How much of the reference a build is held against; 0 of anything is all. `family` as of its recipe."""
+    """How much of the reference a build is held against; 0 of anything is all. `family` as of its recipe.
+
+    With a modality, questions on pictures are all there is, and `decode_prompts` of them are generated for.
+    """
 
     model: str
     backend: str
@@ -134,6 +145,8 @@ class Evaluate:
     windows: int
     questions: int
     tasks: int = 0
+    modality: str = ""
+    decode_prompts: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,11 +173,12 @@ class Package:
     options: Mapping[str, Any]
     run: str
     tasks: int = 0
+    modality: str = ""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How speed is measured, on which device (empty: the CPU)."""
+    """How speed is measured, on which device (empty: the CPU); with a modality, of the package's example."""
 
     backend: str
     device: str
@@ -174,3 +188,4 @@ class Benchmark:
     runs: int
     threads: int
     busy_load: float
+    modality: str = ""

@@ -109,13 +109,18 @@ class Tails:
 
 @dataclass(frozen=True)
 class Decode:
-    """The decode check: how many tokens agreed, and the first prompt with its greedy continuation (token ids)."""
+    """The decode check: how many tokens agreed, and the first prompt with its greedy continuation (token ids).
+
+    Of a model that sees also the picture's file and the prompt as text.
+    """
 
     tokens: int
     agreement: float
     worst_gap: float
     prompt: tuple[int, ...]
     continuation: tuple[int, ...]
+    image: str = ""
+    asked: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.pictures.processing import Picture
+
 Form = Mapping[str, Any]  # an input form: a table of conf/backend/<name>.yaml
 Progress = Callable[[int, int], None]  # (done, total), for a bar
 NONE = "none"  # the method that passes an export on
@@ -86,6 +88,17 @@ class LogitsSession(Protocol):
         ...
 
 
+class SightSession(Protocol):
+    """A build that sees, teacher-forced. `settings` as in LogitsSession."""
+
+    @property
+    def settings(self) -> Mapping[str, str]: ...
+
+    def logits(self, ids: NDArray[np.int64], picture: Picture) -> NDArray[np.float32]:
+        """Logits float32 [length, vocab] of ids int64 [length], the picture in its places, from an empty cache."""
+        ...
+
+
 class Backend(ABC):
     """Convert → quantize → logits → package. Methods write into `out`, an empty folder, and nowhere else.
 
@@ -122,13 +135,20 @@ class Backend(ABC):
         `default_mode` is what users get, where the two differ (`has_default_mode`).
         """
 
+    def open_sight(self, build: Path) -> AbstractContextManager[SightSession]:
+        """The build of a model that sees, in accuracy mode, with the tower of its own."""
+        raise ConfigError(f"{self.name} takes no pictures")
+
     @abstractmethod
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
 
     @abstractmethod
-    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
-        """Markdown that works when pasted: how to ask the `package`, a folder called `name`, the `prompt`."""
+    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+        """Markdown that works when pasted: how to ask the `package`, a folder called `name`, the `prompt`.
+
+        image: a picture in the package that it is asked of.
+        """
 
     def fitted(
         self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None

@@ -30,6 +30,11 @@ class RuntimeRequest:
     task `tokenize`: the package's own tokenizer on `texts`, `prompts` (ids to write) and `chats`; answers
     {"ids": [[...], ...], "texts": [...], "chats": [...], "stops": [...], "exact": bool}: ids that end an answer, and
     whether there may be no others; {} where the package has no tokenizer of its own.
+
+    Of a model that sees, prompts are `asked` as texts with a picture's file each (`pictures`): `generate` answers
+    {"ids": [[...], ...], "tokens": …} with the ids that the runtime made of them, and tokens up to one that ends the
+    answer; `measure` adds "prompt_tokens". task `see`: what the runtime's own processing cuts the `pictures` to, in one
+    .npz each (pixels, mask, height, width), at the places `cut`.
     """
 
     task: str
@@ -42,6 +47,9 @@ class RuntimeRequest:
     texts: Sequence[str] = ()
     chats: Sequence[Sequence[Mapping[str, str]]] = ()
     context: int = 0
+    asked: Sequence[str] = ()
+    pictures: Sequence[str] = ()
+    cut: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "prompts": [list(map(int, prompt)) for prompt in self.prompts]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -13,14 +14,19 @@ import psutil
 from pipeline.backends.process import Answer, ask_runtime, busy_cores
 from pipeline.backends.request import RuntimeRequest
 from pipeline.entries import Benchmark
+from pipeline.files import read_json
 from pipeline.harness import host
+from pipeline.layout import MANIFEST
 from pipeline.records import Measured, Speed
 
 BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are does not change the speed
 
 
 def measure(package: Path, settings: Benchmark, machine: Mapping[str, Any]) -> Measured:
-    """Speed and peak memory of a package, measured in a fresh process."""
+    """Speed and peak memory of a package, measured in a fresh process.
+
+    Of one that sees, of its example: the time to the first token begins with the picture's file.
+    """
     count = settings.threads or min(host.threads(), psutil.cpu_count(logical=False) or 1)
     prompt = [BYTE_TOKENS[i * 7 % len(BYTE_TOKENS)] for i in range(settings.prompt_tokens)]
     request = RuntimeRequest(
@@ -32,16 +38,21 @@ def measure(package: Path, settings: Benchmark, machine: Mapping[str, Any]) -> M
         runs=settings.runs,
         device=settings.device,
     )
+    prompt_tokens = settings.prompt_tokens
+    if settings.modality:
+        example = read_json(package / MANIFEST)["example"]
+        request = replace(request, prompts=[], asked=[example["prompt"]], pictures=[str(package / example["image"])])
     before = busy_cores()
     answer = ask_runtime(settings.backend, package, request)
     after = busy_cores()
     extra = answer.value.pop("extra", {})
+    prompt_tokens = answer.value.pop("prompt_tokens", prompt_tokens)
     return Measured(
         metrics=_figures(answer),
         extra={name: round(median(runs), 2) for name, runs in extra.items()},
         runs=answer.value,
         threads=count,
-        prompt_tokens=settings.prompt_tokens,
+        prompt_tokens=prompt_tokens,
         new_tokens=settings.new_tokens,
         load_before=round(before, 2),
         load_after=round(after, 2),

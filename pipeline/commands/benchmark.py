@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if low:
         raise ConfigError("; ".join(low))
-    measured = measure(arguments.package, Benchmark(backend=cell["backend"], device=device, **settings), machine)
+    asked = Benchmark(backend=cell["backend"], device=device, modality=manifest.get("modality", ""), **settings)
+    measured = measure(arguments.package, asked, machine)
     origin = Origin(FORMAT, cell["id"], cell["backend"], device, package_digest(arguments.package))
     out = arguments.out or Path(f"{arguments.package.resolve().name}.benchmark.json")
     content = sealed({**plain(origin), **plain(measured)})

@@ -31,8 +31,9 @@ def said(entry: Any, made: Any, out: Path) -> str:
     if isinstance(made, Mapping) and "size_bytes" in made:
         return f"{made['size_bytes'] / 1e6:,.1f} MB"
     if isinstance(made, Mapping) and "weights" in made:
-        folder = Path(entry.path) if entry.path and not entry.adapter else out
-        merged = ", the adapter merged" if entry.adapter else ""
+        own = entry.adapter or entry.modality
+        folder = Path(entry.path) if entry.path and not own else out
+        merged = ", the adapter merged" if own else ""
         weights = folder.glob("*.safetensors") if merged else (folder / name for name in made["weights"])
         return f"{sum(path.stat().st_size for path in weights) / 1e6:,.1f} MB of weights{merged}"
     if (out / layout.SUMMARY).is_file():

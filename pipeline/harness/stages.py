@@ -20,21 +20,26 @@ _MODEL = tuple(
     f"pipeline/model/{name}.py"
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
 )
+_SIGHT = tuple(f"pipeline/pictures/{name}.py" for name in ("__init__", "phi4mm", "processing", "tower"))
+_TRIPLES = ("pipeline/pictures/rows.py", "pipeline/pictures/triples.py")
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
 _BACKEND = (
     *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL),
     *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),
+    *("pipeline/model/adapter.py", *_SIGHT),
 )
 _FETCH = (
     *(f"pipeline/model/{name}.py" for name in ("adapted", "adapter", "dimensions", "hub", "licence_files", "merge")),
     *("pipeline/model/side_files.py", "pipeline/model/tensors.py"),
     *_MODEL,
+    *("pipeline/pictures/apart.py", *_SIGHT),
     MANIFEST,
 )
 _CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _REFERENCE = (
     *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
     *("pipeline/model/tasks.py", "pipeline/model/greedy.py"),
+    *("stages/reference/pictures.py", "pipeline/model/adapter.py", *_CHATS, *_SIGHT, *_TRIPLES),
     MANIFEST,
 )
 _PACKAGE = (
@@ -149,7 +154,10 @@ _ALL = (
         "builds",
         entries.Evaluate,
         lambda key: (layout.evaluation(key), layout.scores(key)),
-        ("pipeline/metrics", "pipeline/model/tasks.py", *_CHATS, PROCESS, RECORDS, ANSWERS, *_BACKEND),
+        (
+            *("stages/evaluate/pictures.py", "pipeline/metrics", "pipeline/model/tasks.py", *_CHATS, *_TRIPLES),
+            *(PROCESS, RECORDS, ANSWERS, *_BACKEND),
+        ),
         after=lambda key, entry: (layout.build(key),),
         hides=("torch",),  # the runtime's alone: mlx-lm imports transformers, which imports torch wherever it is
     ),

@@ -10,8 +10,11 @@ from typing import Any
 
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.matrix.gates import check_gates
+from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.dimensions import Dimensions, dimensions
 from pipeline.model.licenses import check_license
+from pipeline.pictures.phi4mm import VISION
+from pipeline.pictures.rows import images_of
 from pipeline.types import Family
 
 AXES = ("model", "precision", "backend", "target")
@@ -96,6 +99,7 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
         except PipelineError as error:
             problems.append(str(error))
             continue
+        problems += _of_modality(name, model, shapes[name])
         length = shapes[name].context_length
         if length and evaluate["window"] > length:
             problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
@@ -103,3 +107,27 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
     if problems:
         raise ConfigError("; ".join(problems))
     return shapes
+
+
+def _of_modality(name: str, model: Mapping[str, Any], shape: Dimensions) -> list[str]:
+    """A model that sees says so, and has pictures to be judged by; others do not."""
+    architecture, modality, where = ARCHITECTURES.get(shape.architecture), model["modality"], f"model.{name}"
+    if architecture is None or not architecture.sees:
+        takes = f"{shape.architecture or 'its architecture'} takes text alone here"
+        return [f"{where}.modality '{modality}': {takes}"] if modality else []
+    if modality != VISION:
+        said = f"'{modality}' is not known" if modality else "is not set"
+        return [f"{where}.modality {said}: {shape.architecture} is taken with `{VISION}`"]
+    if model["adapter"]:
+        return [f"{where}.adapter: an adapter for a model that sees is not merged here"]
+    if not model["pictures"]:
+        return [f"{where}.pictures is empty: JSONL rows of image, question and answer judge a model that sees"]
+    path = Path(model["pictures"])
+    if not path.is_file():
+        return [f"{where}.pictures: there is no file {path}"]
+    try:
+        images = images_of(path)
+    except PipelineError as error:
+        return [str(error)]
+    missing = [image for image in images if not (path.parent / image).is_file()]
+    return [f"{where}.pictures: {path} names {missing[0]}, which is no file"] if missing else []

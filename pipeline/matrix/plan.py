@@ -25,6 +25,7 @@ from pipeline.planned import BackendLook, BuildEntry, CellEntry, ExportEntry, Mo
 from pipeline.types import Recipe
 
 REFERENCE = ("window", "tokens", "max_questions", "decode_prompts", "decode_tokens", "max_tasks", "task_tokens")
+OF_FETCH = ("path", "repo", "revision", "trust_remote_code", "adapter", "modality")
 SETTINGS = (*AXES, "suite", "seed", "evaluate", "search", "benchmark", "track")
 
 
@@ -47,6 +48,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
             backend_conf=config["backend"][backend],
             target=target,
             target_conf=config["target"][target],
+            modality=config["model"][model]["modality"],
         )
         cell = "_".join((model, precision, backend, target))
         reason = why_excluded(combination)
@@ -107,21 +109,25 @@ def _add(plan: Plan, cell: str, c: Combination, config: Mapping[str, Any]) -> No
 def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
     model, evaluate = config["model"][name], config["evaluate"]
     source = model["path"] or layout.inputs("fetch", name).as_posix()  # a dependency that is there anyway
-    weights = layout.model(name).as_posix() if model["adapter"] else model["path"] or layout.model(name).as_posix()
+    merged = layout.model(name).as_posix()
+    weights = merged if model["adapter"] or model["modality"] else model["path"] or merged
     text, questions = (data_of(name, key, config) for key in ("text", "questions"))
+    if model["modality"]:
+        text, questions = model["pictures"], Path(model["pictures"]).parent.as_posix()
     return ModelEntry(
         source=source,
         adapter=model["adapter"] or source,  # a dependency that is there anyway
         weights=weights,
         text=text,
         questions=questions or text,  # a dependency that is there anyway
-        fetch=Fetch(**{key: model[key] for key in ("path", "repo", "revision", "trust_remote_code", "adapter")}),
+        fetch=Fetch(**{key: model[key] for key in OF_FETCH}),
         reference=Reference(
             weights=weights,
             trust_remote_code=model["trust_remote_code"],
             text=text,
             questions=questions,
-            tasks=tasks_of(name, config),
+            tasks=() if model["modality"] else tasks_of(name, config),
+            modality=model["modality"],
             **{key: evaluate[key] for key in REFERENCE},
         ),
     )
@@ -179,6 +185,8 @@ def _build(
             windows=evaluate["slow_tokens"] // evaluate["window"] if slow else 0,
             questions=evaluate["slow_questions"] if slow else 0,
             tasks=evaluate["slow_tasks"] if slow else 0,
+            modality=c.modality,
+            decode_prompts=evaluate["decode_prompts"] if c.modality else 0,
         ),
     )
 
@@ -209,8 +217,9 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
             questions=0,
             options=dict(c.target_conf["package"].get(c.backend, {})),
             run=c.target_conf["run"],
+            modality=c.modality,
         ),
-        benchmark=Benchmark(backend=c.backend, device=device, **config["benchmark"]),
+        benchmark=Benchmark(backend=c.backend, device=device, modality=c.modality, **config["benchmark"]),
     )
 
 

@@ -31,6 +31,7 @@ class Combination:
     backend_conf: Mapping[str, Any]
     target: str
     target_conf: Mapping[str, Any]
+    modality: str = ""
 
     @property
     def provider(self) -> str | None:
@@ -62,10 +63,12 @@ class Combination:
 
 def backend_knows_architecture(c: Combination) -> str | None:
     known, wanted = c.backend_conf["architectures"], c.dimensions.architecture
+    if wanted in c.backend_conf["left_out"]:
+        return str(c.backend_conf["left_out"][wanted])
     if wanted in known:
         return None
     if wanted in ARCHITECTURES and not ARCHITECTURES[wanted].text:
-        return f"models with images or speech come later: no backend here takes {wanted} yet"
+        return f"{c.backend} does not take {wanted} here yet"
     return f"{c.backend} knows {', '.join(known) or 'no architecture'}, not {wanted or 'an unnamed one'}"
 
 
@@ -135,9 +138,21 @@ def model_runs_by_layer(c: Combination) -> str | None:
     settings = c.recipe.settings if c.recipe else {}
     by_layer = settings.get("table") or (settings.get("algorithm") == "gptq")
     architecture = ARCHITECTURES.get(c.dimensions.architecture)
-    if not by_layer or (architecture and architecture.layered):
+    if not by_layer or (architecture and (architecture.layered or architecture.sees)):
         return None
     return f"{c.dimensions.architecture} is not run layer by layer here, as recipe '{c.chosen}' needs it"
+
+
+def form_takes_pictures(c: Combination) -> str | None:
+    recipe = c.recipe
+    if not c.modality or recipe is None:
+        return None
+    form, takes = c.form(recipe), c.backend_conf["pictures"]
+    if form not in takes:
+        return f"{c.backend}'s form {form} takes no pictures here; {', '.join(takes) or 'none'} does"
+    if recipe.settings.get("table"):
+        return "formats are not searched for models that see"
+    return None
 
 
 def rows_hold_the_type(c: Combination) -> str | None:
@@ -169,6 +184,7 @@ RULES: tuple[Callable[[Combination], str | None], ...] = (
     group_size_divides,
     rows_hold_the_type,
     model_runs_by_layer,
+    form_takes_pictures,
     toolchain_is_here,
 )
 

@@ -10,7 +10,10 @@ MISSING: Any = "???"  # omegaconf's word for a mandatory value; a device that on
 
 @dataclass
 class ModelConf:
-    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`), and an `adapter` of it (a PEFT folder)."""
+    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`), and an `adapter` of it (a PEFT folder).
+
+    modality: what a model that takes more than text shall take: `vision`, then judged by `pictures` alone.
+    """
 
     path: str = ""
     repo: str = ""
@@ -20,6 +23,8 @@ class ModelConf:
     questions: str = ""
     calibration: str = ""
     tasks: list[str] = field(default_factory=list)
+    modality: str = ""
+    pictures: str = ""  # JSONL rows of image, question and answer; images lie below the file's folder
     license: str = "unknown"
     redistribute: bool = False  # make packages although the licence forbids to pass them on
     trust_remote_code: bool = False
@@ -94,6 +99,8 @@ class BackendConf:
     install: str = ""
     root: str = ""
     architectures: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)  # forms of models that see
+    left_out: dict[str, str] = field(default_factory=dict)  # architecture → why it is not made here
     honours: dict[str, list[Any]] = field(default_factory=dict)  # a field of config.json → the values it computes
     serves: dict[str, str] = field(default_factory=dict)  # target → provider family, beside what targets say themselves
     providers: dict[str, dict[str, str]] = field(default_factory=dict)

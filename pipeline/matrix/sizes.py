@@ -49,7 +49,7 @@ def plan_size(plan: Plan, shapes: Mapping[str, Dimensions], defer: float, kept: 
     total, parameters = 0, {name: shape.parameters for name, shape in shapes.items()}
     for name, model in plan.models.items():
         total += kept * reference_size(model.reference.tokens, shapes[name].hidden_size)
-        if model.fetch.adapter:
+        if model.fetch.adapter or model.fetch.modality:
             total += (kept + bool(model.fetch.repo)) * parameters[name] * BYTES["bf16"]
         elif model.fetch.repo:
             total += (2 * kept - 1) * parameters[name] * BYTES["bf16"]

@@ -23,8 +23,8 @@ def delta_p(scores: Scores, reference_nll: NDArray[np.float64]) -> NDArray[np.fl
     return np.exp(-scores.nll) - np.exp(-reference_nll)
 
 
-def per_window(scores: Sequence[Scores], reference_nll: NDArray[np.float64]) -> Windows:
-    """Sums per window; `reference_nll` [windows, n] in nats."""
+def per_window(scores: Sequence[Scores], reference_nll: Sequence[NDArray[np.float64]]) -> Windows:
+    """Sums per window; `reference_nll` of each window [n] in nats."""
     changes = [delta_p(own, nll) for own, nll in zip(scores, reference_nll, strict=True)]
     return Windows(
         tokens=tuple(len(own.kl) for own in scores),
@@ -49,19 +49,23 @@ def tails(scores: Sequence[Scores]) -> Tails:
     return Tails(**{name: tuple(column) for name, column in zip(PERCENTILES, zip(*rows, strict=True), strict=True)})
 
 
-def archive(modes: Mapping[str, Sequence[Scores]], reference_nll: NDArray[np.float64]) -> bytes:
+def archive(modes: Mapping[str, Sequence[Scores]], reference_nll: Sequence[NDArray[np.float64]]) -> bytes:
     """The arrays of each mode as an .npz: float32 `nll`, `kl`, `delta_p` and bool `top1`, each [windows, n].
 
     A mode's name is appended to theirs (`kl_default_mode`); that of the accuracy mode is empty. The same scores give
-    the same bytes.
+    the same bytes. Windows of several lengths lie one behind the other, and `tokens` [windows] says how long they are.
     """
     arrays: dict[str, Any] = {}
+    lengths = [len(nll) for nll in reference_nll]
+    stack: Any = np.stack
+    if len(set(lengths)) > 1:
+        stack, arrays["tokens"] = np.concatenate, np.asarray(lengths)
     for mode, scores in modes.items():
         changes = [delta_p(own, nll) for own, nll in zip(scores, reference_nll, strict=True)]
-        arrays[f"nll{mode}"] = np.stack([own.nll for own in scores]).astype(np.float32)
-        arrays[f"kl{mode}"] = np.stack([own.kl for own in scores]).astype(np.float32)
-        arrays[f"delta_p{mode}"] = np.stack(changes).astype(np.float32)
-        arrays[f"top1{mode}"] = np.stack([own.top1 for own in scores])
+        arrays[f"nll{mode}"] = stack([own.nll for own in scores]).astype(np.float32)
+        arrays[f"kl{mode}"] = stack([own.kl for own in scores]).astype(np.float32)
+        arrays[f"delta_p{mode}"] = stack(changes).astype(np.float32)
+        arrays[f"top1{mode}"] = stack([own.top1 for own in scores])
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()

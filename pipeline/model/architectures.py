@@ -11,8 +11,9 @@ from typing import Any
 class Architecture:
     """One of them: `spellings` are other names of it, `tag` is the hub's; a `layered` one can be run layer by layer.
 
-    One that takes more than `text` is known by name, and no backend here has it yet. `defaults` are transformers'
-    (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves out and must not be guessed.
+    One that is not of `text` alone is taken with pictures where it `sees`, else known by name alone. `defaults` are
+    transformers' (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves out and must not be
+    guessed.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Architecture:
     spellings: tuple[str, ...] = ()
     layered: bool = False
     text: bool = True
+    sees: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,7 +51,7 @@ _ALL = (
     # transformers 5 writes the other name
     Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",), defaults=_PHIMOE),
     Architecture("Phi3VForCausalLM", "phi3_v", text=False),
-    Architecture("Phi4MMForCausalLM", "phi4mm", text=False),
+    Architecture("Phi4MMForCausalLM", "phi4mm", text=False, sees=True, defaults=_PHI3),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _ALL}
 TEXT = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.text)

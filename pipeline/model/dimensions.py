@@ -58,7 +58,7 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
     try:
         whole = with_defaults(config)
         known = ARCHITECTURES.get(whole["architectures"][0])
-        found = traits(config) if known and known.text else {}
+        found = traits(config) if known and (known.text or known.sees) else {}
     except CheckpointError as error:
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
     hidden, inner, layers, heads, vocab = (whole[name] for name in POSITIVE)

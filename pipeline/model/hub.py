@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import CheckpointError, first_line
 from pipeline.files import copy_file
@@ -11,6 +12,7 @@ from pipeline.files import copy_file
 log = logging.getLogger(__name__)
 
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.json"]
+IGNORED = ["*-lora/*"]  # Phi-4-multimodal's adapters, which its weights have as well
 ALLOWED += ["README.md", "LICEN[CS]E*", "NOTICE*", "USE_POLICY*"]  # under which terms
 
 
@@ -65,20 +67,21 @@ def _snapshot(repo: str, revision: str, patterns: list[str], where: str) -> Path
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    only: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": IGNORED}
     try:
         info = HfApi().model_info(repo, revision=revision)
     except (OfflineModeIsEnabled, HTTPError, OSError) as error:
         if isinstance(error, HfHubHTTPError):  # the hub answered
             raise
         try:
-            cached = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=True))
+            cached = Path(snapshot_download(repo, revision=revision, local_files_only=True, **only))
         except LocalEntryNotFoundError:
             raise error from None
         log.info("%s: the hub is away, the cached commit %s is taken", where, cached.name[:12])
         return cached
     if not any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or []):
         raise CheckpointError("it has no safetensors weights", where=where, hint="take a revision that has them")
-    return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+    return Path(snapshot_download(repo, revision=revision, **only))
 
 
 def _link_content(source: Path, target: Path) -> None:

@@ -93,12 +93,18 @@ def final_states(
     sequences: Sequence[NDArray[np.int64]],
     scratch: Path,
     report: Callable[[int, int], None],
+    put: Callable[[int, NDArray[np.float32]], None] = lambda number, rows: None,
 ) -> States:
-    """Final hidden states [length, width] of each sequence, as views of the file `scratch`."""
+    """Final hidden states [length, width] of each sequence, as views of the file `scratch`.
+
+    `put` gets each sequence's number and its rows [length, width] of the embedding, and may change them in place.
+    """
     import torch
 
     layers = Layers(folder, weights)
     states = layers.embedded(sequences, scratch)
+    for number, rows in enumerate(states):
+        put(number, rows)
     with torch.inference_mode():
         for number in range(len(layers)):
             with layers.layer(number) as module:

@@ -56,7 +56,7 @@ def merge(adapter: Adapter, base: Mapping[str, Tensor], config: Mapping[str, Any
             raise CheckpointError(f"{name} was resized, and is not among its tensors", where=adapter.where)
     size = sum(tensor.size for tensor in tensors.values())
     require_space(out, size if has_reflinks(out) else 2 * size)  # DVC's copy
-    _write(tensors, out)
+    write_tensors(tensors, out)
     return tensors[EMBEDDING].source.shape[0]
 
 
@@ -88,7 +88,7 @@ def _plan(base: Mapping[str, Tensor], changes: Changes, tied: bool, keep_tied: b
     return found
 
 
-def _write(tensors: Mapping[str, Merged], out: Path) -> None:
+def write_tensors(tensors: Mapping[str, Merged], out: Path) -> None:
     """Write model.safetensors into the folder `out`. Raises CheckpointError where a sum does not fit its type."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0

@@ -38,8 +38,8 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     cell, base = manifest["cell"], _base_model(manifest)
     results = [
         EvalResult(
-            task_type="text-generation",
-            task_name="Text generation",
+            task_type="image-text-to-text" if manifest.get("modality") else "text-generation",
+            task_name="Questions on pictures" if manifest.get("modality") else "Text generation",
             dataset_type=KINDS.get(metric, "text"),  # results of one type are one data set
             dataset_name=_dataset(manifest, metric),
             metric_type=kind,
@@ -57,7 +57,7 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         license=licence if known else "other",
         license_name=None if known else re.sub(r"[^a-z0-9.-]+", "-", licence),
         model_name=cell["id"],
-        pipeline_tag="text-generation",
+        pipeline_tag="image-text-to-text" if manifest.get("modality") else "text-generation",
         tags=_tags(manifest),
         eval_results=results or None,
         base_model_relation=_relation(manifest) if base else None,

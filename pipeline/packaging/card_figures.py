@@ -42,6 +42,7 @@ METRICS = {
 }
 
 
+OF_PICTURES = {"task_accuracy": "share of questions whose answer is, greedily, the right one word for word"}
 IDENTICAL = {"kl_nats_mean": 0.0, "top1_agreement": 1.0}  # the reference against itself
 
 
@@ -50,23 +51,27 @@ def evaluation(manifest: Mapping[str, Any]) -> str:
     quality = manifest["quality"]
     if all(quality.get(metric) is None for metric in METRICS):
         return "## Evaluation\n\nNot measured.\n"
-    tokens = quality.get("evaluated_tokens")
-    what = f"{tokens:,} tokens of the evaluation text" if tokens else "the evaluation text"
+    tokens, sees = quality.get("evaluated_tokens"), bool(manifest.get("modality"))
+    text = "answers to questions on pictures" if sees else "the evaluation text"
+    what = f"{tokens:,} tokens of {text}" if tokens else text
+    apart = "each behind its picture and question" if sees else "in windows that each begin with an empty cache"
     reference = {**IDENTICAL, **(manifest.get("reference") or {})}
     rows = []
     for metric, (_, name, form, formula) in METRICS.items():
         value, beside = quality.get(metric), reference.get(metric)
+        formula = OF_PICTURES.get(metric, formula) if sees else formula
         if value is not None:
             rows.append(
                 (name, _with_error(quality, metric, form), "" if beside is None else form.format(beside), formula)
             )
         users = quality.get(metric + DEFAULT_MODE)
         if users is not None and users != value:
-            rows.append((f"{name}, by default", form.format(users), "", "as the runtime computes without settings"))
+            meaning = "as the runtime cuts the picture itself" if sees else "as the runtime computes without settings"
+            rows.append((f"{name}, by default", form.format(users), "", meaning))
     return (
         "## Evaluation\n\n"
-        f"Measured on {what}, in windows that each begin with an empty cache. The reference is the source model in "
-        "transformers, in fp32, on the same windows. Speed belongs to a machine: "
+        f"Measured on {what}, {apart}. The reference is the source model in "
+        f"transformers, in fp32, on the same{'' if sees else ' windows'}. Speed belongs to a machine: "
         f"`python -m pipeline benchmark {manifest['cell']['id']}` measures it.\n\n"
         + table(("Metric", "Value", "Reference", "Meaning"), rows)
     )

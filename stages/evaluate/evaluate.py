@@ -48,6 +48,10 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
 
     What each scored token contributed is written beside them (`layout.scores`).
     """
+    if entry.modality:
+        from stages.evaluate.pictures import on_pictures
+
+        return on_pictures(key, entry)
     build, source = layout.build(key), layout.reference(entry.model)
     backend, summary = load_backend(entry.backend), read_json(source / layout.SUMMARY)
     ids = np.load(source / layout.IDS)[: entry.windows or None]
@@ -68,7 +72,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
         choices = score_questions(questions, session.logits, most, lambda done: report(len(ids) + done, steps))
         decode = check_decode(prompts, tokens[: len(prompts)], session.logits)
     del session
-    _check_exact(entry.family, totals(accurate).kl_nats_mean)
+    check_exact(entry.family, totals(accurate).kl_nats_mean)
     users = accurate
     if twice:
         with backend.open(build, default_mode=True) as session:
@@ -102,7 +106,7 @@ def evaluate(key: str, entry: Evaluate) -> Evaluation:
     )
 
 
-def _check_exact(family: Family, divergence: float) -> None:
+def check_exact(family: Family, divergence: float) -> None:
     """A build without quantization is the reference's model. Raises QualityError where it is another one."""
     if family is Family.FP32 and divergence > MOST_FP32:
         raise QualityError(

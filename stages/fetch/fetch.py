@@ -20,6 +20,8 @@ from pipeline.model.side_files import complete, copy_adapters_tokenizer, copy_si
 from pipeline.model.tensors import check_tensors
 from pipeline.model.tokenizer import check_tokenizer
 from pipeline.packaging.manifest import sha256
+from pipeline.pictures.apart import check_modality, take_apart
+from pipeline.pictures.phi4mm import MEDIA_TOKENS
 from pipeline.types import JSON
 
 log = logging.getLogger(__name__)
@@ -31,9 +33,10 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
     """Write the canonical model into `folder`: config with RoPE in both spellings, tokenizer; its manifest has digests.
 
     A local folder's weights are left where they are; a hub model's are downloaded into the folder. Where there is an
-    adapter, the folder has the weights of both, merged; the base's are left where they are, or in the hub's cache.
+    adapter, the folder has the weights of both, merged; the base's are left where they are, or in the hub's cache. So
+    it is with a modality, whose adapter lies among the weights; the tower is in a folder of its own.
     """
-    base = folder / BASE if entry.adapter else folder
+    base = folder / BASE if entry.adapter or entry.modality else folder
     if entry.path:
         source, revision = Path(entry.path), ""
         for path in source.glob("*.py") if entry.trust_remote_code else ():
@@ -48,7 +51,12 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
             copy_file(path, folder / path.name)
     where = f"model folder {source}"
     raw = read_config(source)
-    config, adapter = _checked(raw, source, where), None
+    if entry.modality:
+        check_modality(raw, entry.modality, where)
+        config = _checked(take_apart(raw, source, folder), folder, where)
+    else:
+        config = _checked(raw, source, where)
+    adapter = None
     digests = {name: sha256(source / name) for name in shard_names(source)}
     if entry.adapter:
         adapter = read_adapter(Path(entry.adapter))
@@ -65,9 +73,9 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
         copy_adapters_tokenizer(adapter.folder, folder)
     complete(folder, config)
     licence = {"license": card_licence(source), "license_files": copy_licence(source, folder)}
-    if entry.adapter:
+    if base != folder:
         shutil.rmtree(folder / BASE, ignore_errors=True)
-    check_tokenizer(folder, config["vocab_size"])
+    check_tokenizer(folder, config["vocab_size"] + (MEDIA_TOKENS if entry.modality else 0))
     return {
         "model": key,
         "source": entry.repo or source.name,
@@ -75,6 +83,7 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
         **licence,
         "weights": digests,
         **({"adapter": _described(adapter)} if adapter else {}),
+        **({"modality": entry.modality} if entry.modality else {}),
         "files": {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".safetensors"},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import layout
@@ -38,7 +39,8 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     write_text(out / SUMS, sums(runtime_files))
     size = sum(file["size_bytes"] for file in runtime_files.values())
     sample = best(evaluation.samples) or next(iter(evaluation.samples), None)
-    run = backend.run_instruction(out, key, sample.question if sample else PROMPT)
+    image = _example(entry, sample.image, out) if sample and sample.image else ""
+    run = backend.run_instruction(out, key, sample.question if sample else PROMPT, image)
     run += f"\nOn {entry.target}: {entry.run}\n" if entry.run else ""
     described = _described(key, entry)
     for name in described["license_files"]:
@@ -51,6 +53,11 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         "reference": {name: getattr(reference, name) for name in ("perplexity", "task_accuracy", "tasks_passed")},
         "data": sorted(evaluation.data),
         **({"tasks": sorted(evaluation.tasks.data)} if evaluation.tasks else {}),
+        **(
+            {"modality": entry.modality, "example": {"image": image, "prompt": sample.prompt}}
+            if image and sample
+            else {}
+        ),
         "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
         "quantization": plain(quantization),
         "run": run,
@@ -59,7 +66,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
     read = {name: file for name, file in runtime_files.items() if name not in backend.unread}
     if not _same_bytes(read, digests(build)):
-        _generate(entry.backend, out, evaluation.decode, key)
+        _generate(entry, out, evaluation.decode, key)
     check_reading(entry.backend, out, layout.model(entry.model), key)
     source = manifest["source"]
     record = Packaged(
@@ -76,6 +83,13 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     )
     write_json(layout.package_record(key), plain(record))
     return {**manifest, "files": digests(out)}
+
+
+def _example(entry: Package, image: str, out: Path) -> str:
+    """The picture that the sample is of, beside the runtime's files; its name there."""
+    name = f"example{Path(image).suffix}"
+    copy_file(layout.reference(entry.model) / layout.IMAGES / image, out / name)
+    return name
 
 
 def _described(key: str, entry: Package) -> JSON:
@@ -116,10 +130,13 @@ def _same_bytes(packaged: JSON, built: JSON) -> bool:
     return {file["sha256"] for file in packaged.values()} <= {file["sha256"] for file in built.values()}
 
 
-def _generate(backend: str, folder: Path, decode: Decode, key: str) -> None:
+def _generate(entry: Package, folder: Path, decode: Decode, key: str) -> None:
     """The finished package, in a fresh process, must say what the evaluated build said."""
     expected: Sequence[int] = list(decode.continuation)
     request = RuntimeRequest("generate", [decode.prompt], len(expected))
-    tokens = ask_runtime(backend, folder, request).value["tokens"][0]
+    if decode.image:
+        path = layout.reference(entry.model) / layout.IMAGES / decode.image
+        request = replace(request, prompts=[], asked=[decode.asked], pictures=[str(path)])
+    tokens = ask_runtime(entry.backend, folder, request).value["tokens"][0]
     if tokens != expected:
         raise QualityError(f"the package generates {tokens[:8]}…, its build {expected[:8]}…", where=key)

@@ -47,6 +47,11 @@ PROMPT_TOKENS = 32  # of the first windows: prompts that are gone on with
 
 def reference(key: str, entry: Reference, out: Path) -> None:
     """Write token ids int64 [n, window], NLL float64 [n, window-1], final hidden states float32 [n, window, width]."""
+    if entry.modality:
+        from stages.reference.pictures import of_pictures
+
+        of_pictures(key, entry, out)
+        return
     source, weights = layout.model(key), Path(entry.weights)
     tokenizer = load_tokenizer(source)
     ids = windows(tokenizer, Path(entry.text), entry.window, entry.tokens)

@@ -71,7 +71,7 @@ class LlamaCppBackend(Backend):
 
         write_package(build, checkpoint, out)
 
-    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.llamacpp.package import run_instruction
 
         return run_instruction(name, prompt)

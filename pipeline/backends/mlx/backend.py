@@ -70,7 +70,7 @@ class MlxBackend(Backend):
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
 
-    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.mlx.instruction import run_instruction
 
         return run_instruction(name, prompt)

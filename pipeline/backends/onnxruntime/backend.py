@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order, SightSession
 from pipeline.types import Checkpoint, QuantizationStats
 
 
@@ -64,6 +64,12 @@ class OnnxRuntimeBackend(Backend):
 
         yield FixedDecoder(build, threads()) if is_fixed(build) else OnnxSession(build)
 
+    @contextmanager
+    def open_sight(self, build: Path) -> Iterator[SightSession]:
+        from pipeline.backends.onnxruntime.pictures.session import OnnxSight
+
+        yield OnnxSight(build)
+
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime.files import copy_side_files, set_providers
 
@@ -87,11 +93,11 @@ class OnnxRuntimeBackend(Backend):
 
         return stored_bits(name, inputs, outputs, 32 if form["precision"] == "fp32" else 16)
 
-    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.onnxruntime.files import is_fixed
-        from pipeline.backends.onnxruntime.instruction import run_instruction
+        from pipeline.backends.onnxruntime.instruction import of_picture, run_instruction
 
-        return run_instruction(name, prompt, is_fixed(package))
+        return of_picture(name, prompt, image) if image else run_instruction(name, prompt, is_fixed(package))
 
 
 BACKEND = OnnxRuntimeBackend()

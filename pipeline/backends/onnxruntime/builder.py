@@ -18,10 +18,11 @@ PATCHED = ("save_model", "make_packed_matmul_float_class", "get_genai_commit", "
 Save = Callable[[Any], None]  # takes the onnx_ir model
 
 
-def build(source: str, out: str, form: Mapping[str, Any], save: Save | None, scale: float) -> None:
+def build(source: str, out: str, form: Mapping[str, Any], save: Save | None, scale: float, embedded: bool) -> None:
     """Run the builder on a checkpoint folder, offline; `save` takes the place of its own saving.
 
-    `scale` is LongRoPE's attention factor, which the builder would compute from the context lengths alone.
+    `scale` is LongRoPE's attention factor, which the builder would compute from the context lengths alone. An
+    `embedded` decoder takes rows of its embedding in place of token ids.
     """
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
     said = io.StringIO()
@@ -31,7 +32,9 @@ def build(source: str, out: str, form: Mapping[str, Any], save: Save | None, sca
 
             with tempfile.TemporaryDirectory(prefix="phi-deploy-") as cache, _patched(save, scale):
                 place = (None, source, out, form["precision"], form["provider"], cache)
-                options = parse_extra_options(*place, ["hf_token=false"])
+                options = parse_extra_options(
+                    *place, ["hf_token=false", *(["exclude_embeds=true"] if embedded else [])]
+                )
                 create_model(*place, **options)
     finally:
         log.debug("%s", said.getvalue())

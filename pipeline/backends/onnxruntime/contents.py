@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.base import Contents
-from pipeline.backends.onnxruntime.files import MODEL, PROMPT, is_fixed
+from pipeline.backends.onnxruntime.files import EMBEDDING, MODEL, PROMPT, VISION, is_fixed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,6 +41,10 @@ def contents(folder: Path) -> Contents:
     }
     if kept["embedding"] is None:  # tied: one table
         kept["embedding"] = kept["lm_head"]
+    if (folder / EMBEDDING).is_file():  # of one that sees: a graph of its own, and the tower's is not counted
+        table, tower = _largest(folder / EMBEDDING), _largest(folder / VISION)
+        stored, weights = stored + 8 * table.nbytes, weights + table.size
+        kept |= {"embedding": 8 * table.dtype.itemsize, "vision": 8 * tower.dtype.itemsize}
     return Contents(len(operators), stored, weights, kept)
 
 
@@ -69,6 +73,14 @@ def embedding_of(graph: ir.Graph) -> tuple[ir.Node, ir.Value] | None:
         if table is not None and table.const_value is not None and len(table.const_value.shape) == 2:
             return node, table
     return None
+
+
+def _largest(path: Path) -> Any:
+    """Of a graph's stored tensors."""
+    import onnx_ir as ir
+
+    tensors = (value.const_value for value in ir.load(path).graph.initializers.values())
+    return max((tensor for tensor in tensors if tensor is not None), key=lambda tensor: int(tensor.size))
 
 
 def _is_constant(name: str, tensor: Any) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 from pipeline.files import copy_file
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
+VISION, EMBEDDING, VISION_PROCESSOR = "vision.onnx", "embedding.onnx", "vision_processor.json"  # of one that sees
 PROMPT, TOKEN, FACTS = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
+SIGHT = (VISION, f"{VISION}.data", EMBEDDING, f"{EMBEDDING}.data", VISION_PROCESSOR)
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -29,7 +31,7 @@ def copy_model(source: Path, out: Path) -> None:
 
 def copy_side_files(source: Path, out: Path) -> None:
     """What the runtime needs beside the model."""
-    for name in (CONFIG, FACTS, *TOKENIZER):
+    for name in (CONFIG, FACTS, *SIGHT, *TOKENIZER):
         if (source / name).is_file():
             copy_file(source / name, out / name)
 

@@ -31,6 +31,33 @@ while not generator.is_done():
 """
 
 
+PICTURE_TEMPLATE = """\
+```bash
+pip install onnxruntime-genai=={version}
+```
+
+```python
+import json
+import onnxruntime_genai as og
+
+model = og.Model("{package}")
+processor = model.create_multimodal_processor()
+tokenizer = og.Tokenizer(model)
+messages = json.dumps([{{"role": "user", "content": {prompt}}}])
+prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+inputs = processor(prompt, images=og.Images.open("{package}/{image}"))
+params = og.GeneratorParams(model)
+params.set_search_options(max_length=inputs["input_ids"].shape()[1] + 64, do_sample=False)
+generator = og.Generator(model, params)
+generator.set_inputs(inputs)
+stream = tokenizer.create_stream()
+while not generator.is_done():
+    generator.generate_next_token()
+    print(stream.decode(generator.get_next_tokens()[0]), end="", flush=True)
+```
+"""
+
+
 FIXED_TEMPLATE = """\
 Graphs of fixed shapes: `prompt.onnx` takes a chunk of tokens, `token.onnx` one, `static.json` says how they are fed.
 In this project's checkout, with the package in it (on a Snapdragon `pip install onnxruntime-qnn`, and `device=True`):
@@ -64,4 +91,12 @@ def run_instruction(package: str, prompt: str, fixed: bool) -> str:
         )
     return TEMPLATE.format(
         package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("onnxruntime-genai") or ""
+    )
+
+
+def of_picture(package: str, prompt: str, image: str) -> str:
+    """The same of a question on a picture in the package."""
+    said = json.dumps(f"<|image_1|>{prompt}", ensure_ascii=False)
+    return PICTURE_TEMPLATE.format(
+        package=package, prompt=said, image=image, version=installed("onnxruntime-genai") or ""
     )

@@ -5,50 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
+from pipeline.backends.onnxruntime.genai import GenaiModel
 from pipeline.backends.request import RuntimeRequest, serve, speeds
-
-
-class GenaiModel:
-    """ONNX Runtime GenAI's. To generate on a machine without the package's device, its provider options are cleared."""
-
-    def __init__(self, package: str, threads: int, device: str) -> None:
-        import onnxruntime_genai as genai
-
-        config = genai.Config(package)
-        if threads:
-            options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
-        try:
-            self.model = genai.Model(config)
-        except RuntimeError:
-            if device:
-                raise
-            config.clear_providers()
-            self.model = genai.Model(config)
-
-    def generate(self, prompt: Sequence[int], count: int) -> tuple[list[int], float, float]:
-        """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
-        import numpy as np
-        import onnxruntime_genai as genai
-
-        parameters = genai.GeneratorParams(self.model)
-        length = len(prompt) + count
-        parameters.set_search_options(max_length=length, min_length=length, do_sample=False)
-        generator = genai.Generator(self.model, parameters)
-        begun = time.perf_counter()
-        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
-        generator.generate_next_token()
-        tokens = [int(generator.get_next_tokens()[0])]
-        first = time.perf_counter() - begun
-        while len(tokens) < count:
-            generator.generate_next_token()
-            tokens.append(int(generator.get_next_tokens()[0]))
-        return tokens, first, time.perf_counter() - begun
 
 
 def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
@@ -119,6 +81,10 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     begun = time.perf_counter()
     model = load(package, request.threads, request.device)
     load_s = time.perf_counter() - begun
+    if request.pictures:
+        from pipeline.backends.onnxruntime.pictures.runtime import answer as answer_of_pictures
+
+        return answer_of_pictures(model, load_s, request)
     count, prompt = request.new_tokens, request.prompts[0]
     if request.task == "generate":
         return {"tokens": [model.generate(prompt, count)[0] for prompt in request.prompts]}

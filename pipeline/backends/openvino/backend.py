@@ -60,7 +60,7 @@ class OpenVinoBackend(Backend):
 
         return stored_bits(name, inputs, outputs)
 
-    def run_instruction(self, package: Path, name: str, prompt: str) -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.openvino.instruction import run_instruction
 
         return run_instruction(name, prompt)

@@ -1,0 +1,56 @@
+"""ONNX Runtime GenAI's model, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+
+class GenaiModel:
+    """ONNX Runtime GenAI's. To generate on a machine without the package's device, its provider options are cleared."""
+
+    def __init__(self, package: str, threads: int, device: str) -> None:
+        import onnxruntime_genai as genai
+
+        config = genai.Config(package)
+        if threads:
+            options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+        try:
+            self.model = genai.Model(config)
+        except RuntimeError:
+            if device:
+                raise
+            config.clear_providers()
+            self.model = genai.Model(config)
+
+    def generate(self, prompt: Sequence[int], count: int) -> tuple[list[int], float, float]:
+        """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+        import numpy as np
+
+        length = len(prompt) + count
+        generator = self.generator(length, length)
+        begun = time.perf_counter()
+        generator.append_tokens(np.asarray(prompt, dtype=np.int32))
+        return continued(generator, begun, count)
+
+    def generator(self, length: int, least: int = 0) -> Any:
+        """One that ends at `length` tokens, the prompt's among them, and by no end token before the `least`."""
+        import onnxruntime_genai as genai
+
+        parameters = genai.GeneratorParams(self.model)
+        parameters.set_search_options(max_length=length, min_length=least, do_sample=False)
+        return genai.Generator(self.model, parameters)
+
+
+def continued(generator: Any, begun: float, count: int) -> tuple[list[int], float, float]:
+    """At most `count` greedy tokens, seconds to the first one since `begun`, and seconds in all."""
+    generator.generate_next_token()
+    tokens = [int(generator.get_next_tokens()[0])]
+    first = time.perf_counter() - begun
+    while len(tokens) < count and not generator.is_done():
+        generator.generate_next_token()
+        tokens.append(int(generator.get_next_tokens()[0]))
+    return tokens, first, time.perf_counter() - begun

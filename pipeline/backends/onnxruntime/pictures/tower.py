@@ -1,0 +1,95 @@
+"""Tower and projector as one ONNX graph that takes a picture of any size: traced from transformers' own modules.
+
+transformers takes Python numbers out of tensors to put crops together again, which a trace would keep; here rows and
+columns are gathered. Of its position buckets `floor(32 x)` is what 32 patches a side give.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pipeline.pictures.processing import PATCHES, SIDE
+
+INPUTS, OUTPUT = ("pixel_values", "image_sizes", "image_attention_mask"), "image_features"
+HALF, OPSET = PATCHES // 2, 18
+
+
+def traced(embed: Any, path: Path) -> None:
+    """Write the graph: pixel_values [1, crops, 3, 448, 448], image_sizes [1, 2], image_attention_mask → rows."""
+    import torch
+
+    example = (
+        torch.zeros(1, 3, 3, SIDE, SIDE),
+        torch.tensor([[SIDE, 2 * SIDE]]),
+        torch.ones(1, 3, PATCHES, PATCHES),
+    )
+    crops = {0: "images", 1: "crops"}
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of the tracer, on what is the same for every picture
+        torch.onnx.export(
+            module(embed),
+            example,
+            str(path),
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            dynamic_axes={INPUTS[0]: crops, INPUTS[1]: {0: "images"}, INPUTS[2]: crops, OUTPUT: {0: "image_tokens"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def module(embed: Any) -> Any:
+    """The torch module of transformers' Phi4MultimodalImageEmbedding without numbers taken from tensors."""
+    import torch
+
+    tower = embed.img_processor
+    layers = tower.encoder.layers[: len(tower.encoder.layers) + 1 + embed.layer_idx]
+
+    def positions(mask: Any) -> Any:
+        def bucket(count: Any) -> Any:
+            share = torch.arange(PATCHES)[None].float() * (1.0 / count)[:, None]
+            return (share.clamp(max=1 - 1e-6) * PATCHES).floor().long()
+
+        rows, columns = bucket(mask[:, :, 0].float().sum(1)), bucket(mask[:, 0, :].float().sum(1))
+        ids = rows[:, :, None] * PATCHES + columns[:, None, :]
+        return torch.where(mask, ids, torch.zeros_like(ids)).flatten(1)
+
+    def pooled(pixels: Any, mask: Any) -> Any:
+        """[crops, 16, 16, d]."""
+        hidden = tower.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        hidden = hidden + tower.embeddings.position_embedding(positions(mask))
+        bias = (1.0 - mask.flatten(1)[:, None, None, :].to(hidden.dtype)) * torch.finfo(torch.float32).min
+        for layer in layers:
+            hidden = layer(hidden, bias)
+        grid = hidden.reshape(-1, PATCHES, PATCHES, hidden.shape[-1]).permute(0, 3, 1, 2)
+        return embed.image_token_compression(grid).permute(0, 2, 3, 1)
+
+    class Sight(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = embed
+
+        def forward(self, pixel_values: Any, image_sizes: Any, image_attention_mask: Any) -> Any:
+            mask = image_attention_mask[0] > 0.5
+            seen = pooled(pixel_values[0], mask)
+            width = seen.shape[-1]
+            end = embed.sub_img_feature_extensor[0]
+            whole = torch.cat([seen[0], end.expand(HALF, 1, width)], 1).reshape(1, -1, width)
+            high, wide = image_sizes[0, 0] // SIDE, image_sizes[0, 1] // SIDE
+            rows, columns = torch.arange(high * HALF), torch.arange(wide * HALF)
+            crop = (rows // HALF)[:, None] * wide + (columns // HALF)[None, :]
+            down = (rows % HALF)[:, None].expand(high * HALF, wide * HALF)
+            across = (columns % HALF)[None, :].expand(high * HALF, wide * HALF)
+            grid = seen[1:][crop.reshape(-1), down.reshape(-1), across.reshape(-1)]
+            grid = grid.reshape(high * HALF, wide * HALF, width)
+            held = mask[1:, ::2, ::2]
+            first_column = held[(rows // HALF) * wide, rows % HALF, 0]
+            first_row = held[columns // HALF, 0, columns % HALF]
+            part = grid[: first_column.sum(), : first_row.sum()]
+            part = torch.cat([part, end.expand(part.shape[0], 1, width)], 1).reshape(1, -1, width)
+            rows_of = torch.cat([part, embed.global_img_feature_extensor, whole], 1)
+            return embed.img_projection_down(torch.nn.functional.gelu(embed.img_projection_up(rows_of)))[0]
+
+    return Sight().eval()

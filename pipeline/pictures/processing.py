@@ -1,0 +1,145 @@
+"""A picture file → what Phi-4-multimodal's tower is given: crops of 448 × 448 and which patches of them are picture.
+
+Microsoft's processing_phi4mm.py in Pillow and numpy: the picture is scaled to fit a grid of crops (bilinear), filled up
+with white, cut; before the crops comes the whole, made smaller (bicubic with a = -0.75 and no anti-aliasing, as torch's
+interpolate has it: R. G. Keys 1981).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE, PATCH = 448, 14  # pixels of a crop's side, and of a patch's
+PATCHES = SIDE // PATCH
+MOST_CROPS = 36
+MOST_PIXELS = 50_000_000  # decoded: 150 MB
+LEAST = 10  # pixels that are left of the shorter side, at least
+SHARPNESS = -0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a tower is given: the whole and its crops.
+
+    pixels: float32 [1 + crops, 3, 448, 448] in -1…1; mask: bool [1 + crops, 32, 32], whether a patch is picture;
+    height, width: of the grid of crops, in pixels. tokens: how many places it takes in a prompt.
+    """
+
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        """The whole's 16 rows of 16 and an end each, one between, and the picture's part of the grid likewise."""
+        half = PATCHES // 2
+        rows, columns = useful(self.mask[1:], self.height // SIDE, self.width // SIDE)
+        return half * (half + 1) + 1 + rows * (columns + 1)
+
+
+def useful(mask: NDArray[np.bool_], rows: int, columns: int) -> tuple[int, int]:
+    """Of a grid's pooled patches, mask [rows * columns, 32, 32] of its crops, how many rows and columns are picture."""
+    grid = mask[:, ::2, ::2].reshape(rows, columns, PATCHES // 2, PATCHES // 2).transpose(0, 2, 1, 3)
+    whole = grid.reshape(rows * PATCHES // 2, columns * PATCHES // 2)
+    return int(whole[:, 0].sum()), int(whole[0].sum())
+
+
+def read_picture(path: Path) -> Picture:
+    """The file, decoded and cut. Raises DataError for one that is missing, broken, too large or too narrow."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise DataError(
+                        f"{image.width} × {image.height} pixels are more than {MOST_PIXELS // 1_000_000} million",
+                        where=str(path),
+                        hint="make it smaller: a model sees 36 crops of 448 × 448 at most",
+                    )
+                return processed(image.convert("RGB"), str(path))
+    except FileNotFoundError:
+        raise DataError("there is no such picture", where=str(path)) from None
+    except UnidentifiedImageError:
+        raise DataError("no picture that Pillow can read", where=str(path)) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"too large: {error}", where=str(path)) from None
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for files that are cut or broken
+        raise DataError(f"a broken picture: {error}", where=str(path)) from None
+
+
+def processed(image: Image, where: str = "") -> Picture:
+    """An RGB picture, scaled, filled up and cut. Raises DataError for one of extreme proportions."""
+    from PIL.Image import Resampling
+
+    columns, rows = _grid(image.width, image.height)
+    width, height = columns * SIDE, rows * SIDE
+    by_width, by_height = width / image.width, height / image.height
+    fitted = (width, int(image.height * by_width)) if by_width < by_height else (int(image.width * by_height), height)
+    if min(fitted) < LEAST:
+        raise DataError(f"{image.width} × {image.height} pixels: too narrow to be scaled to {fitted}", where=where)
+    whole = np.full((height, width, 3), 255, np.uint8)
+    whole[: fitted[1], : fitted[0]] = np.asarray(image.resize(fitted, Resampling.BILINEAR))
+    mask = np.ones((rows * PATCHES, columns * PATCHES), bool)
+    mask[:, columns * PATCHES - (width - fitted[0]) // PATCH :] = False
+    mask[rows * PATCHES - (height - fitted[1]) // PATCH :] = False
+    pixels: NDArray[np.float32] = whole.transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels = (pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    crops = pixels.reshape(3, rows, SIDE, columns, SIDE).transpose(1, 3, 0, 2, 4).reshape(-1, 3, SIDE, SIDE)
+    masks = mask.reshape(rows, PATCHES, columns, PATCHES).transpose(0, 2, 1, 3).reshape(-1, PATCHES, PATCHES)
+    small = resampled(resampled(pixels, SIDE).transpose(0, 2, 1), SIDE).transpose(0, 2, 1)
+    return Picture(
+        np.ascontiguousarray(np.concatenate([small[None], crops])),
+        np.ascontiguousarray(np.concatenate([np.ones((1, PATCHES, PATCHES), bool), masks])),
+        height,
+        width,
+    )
+
+
+def _grid(width: int, height: int) -> tuple[int, int]:
+    """Columns and rows of crops: as many as the pixels need, or of at most 36 those nearest in proportion."""
+    columns, rows = math.ceil(width / SIDE), math.ceil(height / SIDE)
+    if columns * rows <= MOST_CROPS:
+        return columns, rows
+    grids = {(i, j) for i in range(1, MOST_CROPS + 1) for j in range(1, MOST_CROPS + 1) if i * j <= MOST_CROPS}
+    best, least = (1, 1), math.inf
+    for grid in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+        apart = abs(width / height - grid[0] / grid[1])
+        if apart < least or (apart == least and width * height > 0.5 * SIDE * SIDE * grid[0] * grid[1]):
+            best, least = grid, apart
+    return best
+
+
+def resampled(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The last axis brought to `size`: bicubic, half-pixel centres, edges repeated, no anti-aliasing."""
+    length = pixels.shape[-1]
+    if length == size:
+        return pixels
+    at = (np.arange(size, dtype=np.float64) + 0.5) * (length / size) - 0.5
+    first = np.floor(at).astype(np.int64)
+    made = np.zeros((*pixels.shape[:-1], size), np.float32)
+    for tap in range(-1, 3):
+        weights = _keys(np.abs(at - first - tap)).astype(np.float32)
+        made += pixels[..., np.clip(first + tap, 0, length - 1)] * weights
+    return made
+
+
+def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, d = SHARPNESS, distance
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))

@@ -1,0 +1,118 @@
+"""Questions on pictures with their answers, as a model is asked them.
+
+The question is asked as one turn of a chat, by the model's own template, with `<|image_1|>` before it where it does not
+say itself where the picture is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import CheckpointError, DataError
+from pipeline.model.chats import rendered
+from pipeline.model.side_files import TEMPLATE, stop_ids
+from pipeline.model.texts import read_rows
+from pipeline.model.tokenizer import encode, load_tokenizer
+from pipeline.pictures.phi4mm import IMAGE_TOKEN, IMAGE_TOKEN_ID
+from pipeline.pictures.processing import read_picture
+from pipeline.pictures.rows import PLACE, fields
+from pipeline.types import JSON
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A question on a picture as the model is asked it, and the answer.
+
+    image: its file, relative to the file of the rows. prompt: the chat's text, with one `<|image_1|>` in it, as
+    runtimes take it. before, after: token ids around the picture, the answer's and its end's among `after`; places: how
+    many the picture takes; answered: how many tokens the answer has.
+    """
+
+    image: str
+    question: str
+    answer: str
+    prompt: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    places: int
+    answered: int
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All token ids; a picture's places have its own."""
+        return np.asarray([*self.before, *[IMAGE_TOKEN_ID] * self.places, *self.after], np.int64)
+
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """The same without the answer."""
+        return self.ids[: -self.answered]
+
+    @property
+    def target(self) -> NDArray[np.int64]:
+        """The token before the answer, and the answer's: what is scored begins behind the first."""
+        return np.asarray(self.after[-self.answered - 1 :], np.int64)
+
+    def to_json(self) -> JSON:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: JSON) -> Triple:
+        return cls(**{**raw, "before": tuple(raw["before"]), "after": tuple(raw["after"])})
+
+
+def read_triples(path: Path, model: Path, longest: int, limit: int = 0) -> list[Triple]:
+    """Rows of a file for the model in a canonical folder, whose context is `longest` tokens; `limit` 0 is all.
+
+    Raises DataError naming file and line.
+    """
+    if not (model / TEMPLATE).is_file():
+        raise CheckpointError("it has no chat template: a question on a picture is asked as a chat", where=str(model))
+    tokenizer = load_tokenizer(model)
+    places: dict[str, int] = {}
+    found: list[Triple] = []
+    if tokenizer.token_to_id(IMAGE_TOKEN) != IMAGE_TOKEN_ID:
+        raise CheckpointError(f"its tokenizer does not have {IMAGE_TOKEN} as {IMAGE_TOKEN_ID}", where=str(model))
+    end = next((i for i in stop_ids(model) if tokenizer.id_to_token(i) == "<|end|>"), None)
+    for row, where in read_rows(path):
+        if limit and len(found) == limit:
+            break
+        image, question, answer = fields(row, where)
+        if image not in places:
+            places[image] = read_picture(path.parent / image).tokens
+        triple = _asked(image, question, answer, tokenizer, model, places[image], end, where)
+        if len(triple.ids) > longest:
+            raise DataError(f"{len(triple.ids)} tokens with its picture, the context is {longest}", where=where)
+        found.append(triple)
+    if not found:
+        raise DataError("there are no questions in it", where=str(path))
+    return found
+
+
+def _asked(
+    image: str, question: str, answer: str, tokenizer: Tokenizer, model: Path, places: int, end: int | None, where: str
+) -> Triple:
+    made = rendered(model, [[{"role": "user", "content": question}]])
+    if not made or made[0][1].count(PLACE) != 1:
+        raise CheckpointError("its chat template does not keep the picture's place", where=f"{model}, {where}")
+    prompt = made[0][1]
+    before, after = (encode(tokenizer, text) for text in prompt.split(PLACE))
+    whole = encode(tokenizer, prompt.replace(PLACE, IMAGE_TOKEN))
+    said = [*encode(tokenizer, answer), *([] if end is None else [end])]
+    if whole != [*before, IMAGE_TOKEN_ID, *after]:
+        raise DataError("the tokenizer joins the picture's place with the text around it", where=where)
+    shown = question.removeprefix(PLACE)
+    return Triple(image, shown, answer, prompt, tuple(before), (*after, *said), places, len(said))
+
+
+def longest_of(triples: Sequence[Triple]) -> int:
+    """Tokens of the longest."""
+    return max(len(triple.ids) for triple in triples)

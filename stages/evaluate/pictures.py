@@ -1,0 +1,201 @@
+"""The quality of a build that sees, on questions on pictures: its own tower and decoder, over the answers' tokens.
+
+Accuracy mode is given what the reference was given; the default mode what the runtime's own processing makes of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import layout
+from pipeline.answers import Example, Sample
+from pipeline.backends.base import SightSession
+from pipeline.backends.process import ask_runtime
+from pipeline.backends.registry import load_backend
+from pipeline.backends.request import RuntimeRequest
+from pipeline.entries import Evaluate
+from pipeline.errors import QualityError
+from pipeline.files import read_json, write_bytes
+from pipeline.harness.run import progress
+from pipeline.metrics.columns import archive, per_window, tails
+from pipeline.metrics.decode import check_decode
+from pipeline.metrics.divergence import Scores, score_window, totals
+from pipeline.metrics.examples import examples
+from pipeline.metrics.scoring import read_reference
+from pipeline.metrics.shared import changed, quality
+from pipeline.model.side_files import stop_ids
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.pictures.processing import Picture, read_picture
+from pipeline.pictures.triples import Triple
+from pipeline.records import Evaluation, ReferenceFigures
+from pipeline.types import JSON, Status
+from stages.evaluate.evaluate import check_exact
+
+SEES = 1e-3  # nats by which some token's likelihood changes with the picture, at least
+Pictures = Mapping[str, Picture]
+Hidden = Sequence[NDArray[np.float32]]
+
+
+def on_pictures(key: str, entry: Evaluate) -> Evaluation:
+    """The build's figures. Raises QualityError where it reads prompts otherwise, or does not look at the picture."""
+    build, source = layout.build(key), layout.reference(entry.model)
+    summary, backend = read_json(source / layout.SUMMARY), load_backend(entry.backend)
+    triples = [Triple.from_json(raw) for raw in read_json(source / layout.TRIPLES)][: entry.questions or None]
+    prompts = triples[: entry.decode_prompts]
+    files = {image: source / layout.IMAGES / image for image in dict.fromkeys(triple.image for triple in triples)}
+    tokens = _generated(entry, build, prompts, files)
+    own = _cut(entry.backend, build, files)
+    pictures = {image: read_picture(path) for image, path in files.items()}
+    hidden = _hidden(source, triples)
+    lm = read_reference(source / layout.HIDDEN, Path(entry.weights))
+    report, steps = progress(f"evaluate@{key}"), 2 * len(triples)
+
+    def scored(session: SightSession, seen: Pictures, done: int) -> tuple[list[Scores], list[list[int]]]:
+        scores, said = [], []
+        for number, (triple, states) in enumerate(zip(triples, hidden, strict=True), 1):
+            rows = _answered(session, triple, seen[triple.image], len(lm.lm_head))
+            scores.append(score_window(triple.target, rows, states, lm.lm_head, lm.bias))
+            said.append(rows[:-1].argmax(axis=-1).tolist())
+            report(done + number, steps)
+        return scores, said
+
+    with backend.open_sight(build) as session:
+        computed_in = {"accuracy": dict(session.settings), "default": {"pictures": "the runtime's own processing"}}
+        accurate, said = scored(session, pictures, 0)
+        users, _ = scored(session, own, len(triples))
+        decode = check_decode(
+            [triple.asked.tolist() for triple in prompts], tokens, _logits(session, prompts, pictures)
+        )
+        _check_sight(session, triples, pictures, len(lm.lm_head))
+    check_exact(entry.family, totals(accurate).kl_nats_mean)
+    nll = _split(np.load(source / layout.NLL), [triple.answered for triple in triples])
+    sums, percentiles, in_default = per_window(accurate, nll), tails(accurate), per_window(users, nll)
+    right = tuple(own == triple.target[1:].tolist() for own, triple in zip(said, triples, strict=True))
+    figures = _reference(nll, triples, summary)
+    answers = tuple(int(own != its) for own, its in zip(said, summary["said"], strict=False))
+    write_bytes(layout.scores(key), archive({"": accurate, "_default_mode": users}, nll))
+    return Evaluation(
+        Status.OK,
+        "",
+        metrics=quality(sums, in_default, percentiles, right, changed(answers, figures.answers)),
+        reasons={},
+        reference=figures,
+        windows=sums,
+        windows_default_mode=in_default,
+        tails=percentiles,
+        answered_right=right,
+        answers=answers,
+        computed_in=computed_in,
+        decode=replace(decode, image=prompts[0].image, asked=prompts[0].prompt),
+        data=summary["data"],
+        examples=_examples(entry.model, prompts, summary["continuations"], tokens),
+        samples=_samples(entry.model, prompts, tokens),
+    )
+
+
+def _generated(entry: Evaluate, build: Path, prompts: Sequence[Triple], files: Mapping[str, Path]) -> list[list[int]]:
+    """Greedy tokens, as many as each answer has, in the runtime that users run, from the pictures' files."""
+    request = RuntimeRequest(
+        "generate",
+        [],
+        min(entry.decode_tokens, max(triple.answered for triple in prompts)),
+        asked=[triple.prompt for triple in prompts],
+        pictures=[str(files[triple.image]) for triple in prompts],
+    )
+    answer = ask_runtime(entry.backend, build, request).value
+    for triple, ids in zip(prompts, answer["ids"], strict=True):
+        if ids != triple.asked.tolist():
+            raise QualityError(
+                f"the runtime reads a question on {triple.image} as {len(ids)} tokens, the reference as "
+                f"{len(triple.asked)}, or as others",
+                hint="its processing of pictures is another",
+            )
+    return [tokens[: triple.answered] for triple, tokens in zip(prompts, answer["tokens"], strict=True)]
+
+
+def _cut(backend: str, build: Path, files: Mapping[str, Path]) -> dict[str, Picture]:
+    """What the runtime's own processing makes of the files."""
+    with TemporaryDirectory(prefix="phi-deploy-") as place:
+        cut = [str(Path(place) / f"{number}.npz") for number in range(len(files))]
+        ask_runtime(backend, build, RuntimeRequest("see", [], 0, pictures=[*map(str, files.values())], cut=cut))
+        made = {}
+        for image, path in zip(files, cut, strict=True):
+            with np.load(path) as held:
+                made[image] = Picture(held["pixels"], held["mask"], int(held["height"]), int(held["width"]))
+    return made
+
+
+def _answered(session: SightSession, triple: Triple, picture: Picture, vocab: int) -> NDArray[np.float32]:
+    """Logits [answered + 1, vocab] from the token before the answer on."""
+    if picture.tokens != triple.places:
+        raise QualityError(f"{triple.image} takes {picture.tokens} places, in the reference {triple.places}")
+    return session.logits(triple.ids, picture)[-triple.answered - 1 :, :vocab]
+
+
+def _logits(
+    session: SightSession, prompts: Sequence[Triple], pictures: Pictures
+) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+    """What the decode check asks, prompt by prompt in their order."""
+    order = iter(prompts)
+    return lambda ids: session.logits(ids[0], pictures[next(order).image])[None]
+
+
+def _check_sight(session: SightSession, triples: Sequence[Triple], pictures: Pictures, vocab: int) -> None:
+    """Another picture of as many places must change what is answered."""
+    first = triples[0]
+    other = next((t.image for t in triples if t.image != first.image and t.places == first.places), None)
+    if other is None:
+        return
+    own, its = (_answered(session, first, pictures[image], vocab) for image in (first.image, other))
+    if float(np.abs(own - its).max()) < SEES:
+        raise QualityError(f"it answers alike to {first.image} and {other}: it does not look at the picture")
+
+
+def _hidden(source: Path, triples: Sequence[Triple]) -> Hidden:
+    """The reference's final hidden states of each answer and the token before it, mapped."""
+    return _split(np.load(source / layout.HIDDEN, mmap_mode="r"), [len(triple.target) for triple in triples])
+
+
+def _split(rows: NDArray, lengths: Sequence[int]) -> list[NDArray]:
+    """Rows that lie one behind the other, apart; what is behind the last of `lengths` is left out."""
+    ends = np.cumsum(lengths)
+    return [rows[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _reference(nll: Sequence[NDArray[np.float64]], triples: Sequence[Triple], summary: JSON) -> ReferenceFigures:
+    """Of what transformers says on the same: an answer is right where each of its tokens is the most likely one."""
+    right = tuple(said == triple.target[1:].tolist() for said, triple in zip(summary["said"], triples, strict=False))
+    return ReferenceFigures(
+        perplexity=float(np.exp(np.concatenate(nll).mean())),
+        task_accuracy=sum(right) / len(right),
+        nll=tuple(float(own.sum()) for own in nll),
+        answered_right=right,
+        answers=(0,) * len(right),
+    )
+
+
+def _examples(
+    model: str, prompts: Sequence[Triple], reference: list[list[int]] | None, own: list[list[int]]
+) -> tuple[Example, ...]:
+    """Questions that the build answers otherwise; none where the reference is too large to go on with any."""
+    tokenizer, count = load_tokenizer(layout.model(model)), len(own)
+    if reference is None:
+        return ()
+    asked = [[*triple.before, *triple.after[: -triple.answered]] for triple in prompts]
+    return examples(asked, reference[:count], own, lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False)))
+
+
+def _samples(model: str, prompts: Sequence[Triple], tokens: Sequence[Sequence[int]]) -> tuple[Sample, ...]:
+    """What was said to each question, up to the token that ends an answer."""
+    tokenizer, stops, made = load_tokenizer(layout.model(model)), set(stop_ids(layout.model(model))), []
+    for triple, ids in zip(prompts, tokens, strict=True):
+        end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+        said = str(tokenizer.decode(list(ids[:end]))).strip()
+        made.append(Sample(triple.question, triple.answer, said, end < len(ids), triple.image, triple.prompt))
+    return tuple(made)

@@ -1,0 +1,162 @@
+"""The reference of a model that sees: transformers' tower and decoder in fp32 on questions on pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import layout
+from pipeline.entries import Reference
+from pipeline.files import copy_file, read_json, write_json
+from pipeline.harness.disk import require_result
+from pipeline.harness.run import progress
+from pipeline.matrix.sizes import reference_size
+from pipeline.metrics.divergence import log_softmax
+from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
+from pipeline.model.layer_by_layer import final_states
+from pipeline.model.loading import load_model
+from pipeline.packaging.manifest import sha256
+from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID
+from pipeline.pictures.processing import read_picture
+from pipeline.pictures.tower import features, load_tower
+from pipeline.pictures.triples import Triple, read_triples
+
+LAYERED_ABOVE = 2e9  # bytes of a decoder in fp32
+SCRATCH, SEEN = "states.tmp", "seen.tmp"
+States = NDArray[np.float32]
+
+
+def of_pictures(key: str, entry: Reference, out: Path) -> None:
+    """Write the triples, final hidden states float32 [n, width] of their answers and the token before each, and NLL.
+
+    The pictures' files lie beside them: what they are cut to is made of them again wherever it is needed.
+    """
+    source, weights, rows = layout.model(key), Path(entry.weights), Path(entry.text)
+    config = read_json(source / "config.json")
+    triples = read_triples(rows, source, config["max_position_embeddings"], entry.max_questions)
+    width, layered = config["hidden_size"], 4 * parameters(read_headers(weights)) > LAYERED_ABOVE
+    kept = sum(len(triple.target) for triple in triples)
+    scratch = 4 * width * sum(len(triple.ids) for triple in triples) if layered else 0
+    require_result(layout.ARTIFACTS, reference_size(kept, width), scratch)
+    images = list(dict.fromkeys(triple.image for triple in triples))
+    for image in images:
+        (out / layout.IMAGES / image).parent.mkdir(parents=True, exist_ok=True)
+        copy_file(rows.parent / image, out / layout.IMAGES / image)
+
+    report = progress(f"reference@{key}")
+    seen = _seen(source, [rows.parent / image for image in images], width, out / SEEN)
+    rows_of = dict(zip(images, seen, strict=True))
+    continuations: list[list[int]] | None = None
+    if layered:
+        states = _layer_by_layer(source, weights, triples, rows_of, out / SCRATCH, report)
+    else:
+        model = load_model(source, weights, "float32", entry.trust_remote_code)
+        states = _whole(model, triples, rows_of, report)
+        continuations = [_greedy(model, triple, rows_of[triple.image]) for triple in triples[: entry.decode_prompts]]
+    matrix, bias = read_output_matrix(weights)
+    hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(kept, width))
+    nll, right, said, at = [], [], [], 0
+    for triple, state in zip(triples, states, strict=True):
+        target = triple.target
+        hidden[at : at + len(target)] = state[-len(target) :]
+        logits = state[-len(target) : -1] @ matrix.T + (0 if bias is None else bias)
+        nll.append(-log_softmax(logits)[np.arange(triple.answered), target[1:]])
+        said.append(logits.argmax(axis=-1).tolist())
+        right.append(said[-1] == target[1:].tolist())
+        at += len(target)
+    hidden.flush()
+    del hidden, states
+    np.save(out / layout.NLL, np.concatenate(nll))
+    for name in (SCRATCH, SEEN):
+        (out / name).unlink(missing_ok=True)
+    write_json(out / layout.TRIPLES, [triple.to_json() for triple in triples])
+    summary = {
+        "questions": len(triples),
+        "images": images,
+        "perplexity": float(np.exp(np.concatenate(nll).mean())),
+        "task_accuracy": sum(right) / len(right),
+        "said": said,
+        "continuations": continuations,
+        "data": {rows.as_posix(): sha256(rows), rows.parent.as_posix(): _digest(rows.parent, images)},
+    }
+    write_json(out / layout.SUMMARY, summary)
+
+
+def _seen(source: Path, images: Sequence[Path], width: int, scratch: Path) -> list[States]:
+    """What the decoder is given of each picture, float32 [tokens, width], as views of a file."""
+    tower, made = load_tower(source), []
+    with scratch.open("wb") as file:
+        for image in images:
+            rows = features(tower, read_picture(image))
+            made.append(len(rows))
+            file.write(rows.tobytes())
+    flat = np.memmap(scratch, np.float32, "r", shape=(sum(made), width))
+    ends = np.cumsum(made)
+    return [flat[end - count : end] for end, count in zip(ends, made, strict=True)]
+
+
+def _digest(folder: Path, images: Sequence[str]) -> str:
+    """SHA-256 of the list of the pictures' own, as `sha256sum` writes it."""
+    return hashlib.sha256("".join(f"{sha256(folder / name)}  {name}\n" for name in images).encode()).hexdigest()
+
+
+def _words(triple: Triple) -> NDArray[np.int64]:
+    """Its ids, a picture's places as any: they are replaced."""
+    ids = triple.ids
+    return np.where(ids == IMAGE_TOKEN_ID, 0, ids)
+
+
+def _layer_by_layer(
+    source: Path,
+    weights: Path,
+    triples: Sequence[Triple],
+    seen: dict[str, States],
+    scratch: Path,
+    report: Callable[[int, int], None],
+) -> Iterator[States]:
+    def put(number: int, rows: NDArray[np.float32]) -> None:
+        triple = triples[number]
+        rows[triple.ids == IMAGE_TOKEN_ID] = seen[triple.image]
+
+    return iter(final_states(source, weights, [_words(triple) for triple in triples], scratch, report, put))
+
+
+def _embedded(model: Any, triple: Triple, seen: States, ids: NDArray[np.int64]) -> Any:
+    """inputs_embeds [1, length, width] of ids with the picture in its places."""
+    import torch
+
+    words = model.model.embed_tokens(torch.from_numpy(np.where(ids == IMAGE_TOKEN_ID, 0, ids)))
+    words[torch.from_numpy(ids == IMAGE_TOKEN_ID)] = torch.from_numpy(np.array(seen))
+    return words[None]
+
+
+def _whole(
+    model: Any, triples: Sequence[Triple], seen: dict[str, States], report: Callable[[int, int], None]
+) -> Iterator[States]:
+    """Final hidden states [length, width] by a model that is held whole."""
+    import torch
+
+    for done, triple in enumerate(triples, 1):
+        with torch.inference_mode():
+            words = _embedded(model, triple, seen[triple.image], triple.ids)
+            found: States = model.model(inputs_embeds=words, use_cache=False).last_hidden_state[0].numpy()
+        yield found
+        report(done, len(triples))
+
+
+def _greedy(model: Any, triple: Triple, seen: States) -> list[int]:
+    """The most likely tokens after the question, as many as the answer has."""
+    import torch
+
+    made: list[int] = []
+    with torch.inference_mode():
+        done = model(inputs_embeds=_embedded(model, triple, seen, triple.asked), use_cache=True)
+        while len(made) < triple.answered:
+            made.append(int(done.logits[0, -1].argmax()))
+            done = model(input_ids=torch.tensor([made[-1:]]), past_key_values=done.past_key_values, use_cache=True)
+    return made

@@ -1,0 +1,103 @@
+"""ONNX Runtime's tower, embedding and decoder against transformers', and its runtime on a picture's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.backends.base import Order
+from pipeline.backends.onnxruntime.backend import BACKEND
+from pipeline.backends.process import ask_runtime
+from pipeline.backends.request import RuntimeRequest
+from pipeline.model.loading import load_model
+from pipeline.pictures.processing import Picture, processed, read_picture
+from pipeline.pictures.tower import features, load_tower
+from pipeline.pictures.triples import Triple, read_triples
+from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.pictures import PICTURES, SHIPPED, fetched
+from tests.unit.test_pictures import drawn
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fetched(SHIPPED, tmp_path_factory.mktemp("models") / "vision")
+
+
+@pytest.fixture(scope="module")
+def export(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export")
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    BACKEND.convert(Checkpoint("vision", model, model, config), {"precision": "fp32", "provider": "cpu"}, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def triples(model: Path) -> list[Triple]:
+    return read_triples(PICTURES / "evaluation.jsonl", model, 16384)
+
+
+@pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500), (1000, 300)], ids=str)
+def test_the_tower_sees_what_transformers_sees(size: tuple[int, int], model: Path, export: Path) -> None:
+    seen = processed(drawn(*size))
+    with BACKEND.open_sight(export) as session:
+        own = session.seen(seen)  # type: ignore[attr-defined]
+    its = features(load_tower(model), seen)
+    assert own.shape == its.shape == (seen.tokens, its.shape[1])
+    assert np.abs(own - its).max() < 2e-4
+
+
+def test_logits_are_transformers_and_another_picture_changes_them(
+    model: Path, export: Path, triples: list[Triple]
+) -> None:
+    one = triples[0]
+    pictures = [
+        read_picture(PICTURES / name) for name in dict.fromkeys(t.image for t in triples if t.places == one.places)
+    ]
+    tower, text = load_tower(model), load_model(model, model, "float32")
+    with torch.inference_mode():
+        words = text.model.embed_tokens(torch.from_numpy(np.where(one.ids == 200010, 0, one.ids)))
+        words[torch.from_numpy(one.ids == 200010)] = torch.from_numpy(features(tower, pictures[0]).copy())
+        its = text(inputs_embeds=words[None]).logits[0].numpy()
+    with BACKEND.open_sight(export) as session:
+        own, other = (session.logits(one.ids, picture)[-one.answered - 1 :] for picture in pictures[:2])
+    assert np.abs(own - its[-one.answered - 1 :]).max() < 2e-3
+    assert np.abs(own - other).max() > 1e-2
+
+
+def test_the_runtime_reads_a_file_as_the_pipeline_does(export: Path, triples: list[Triple], tmp_path: Path) -> None:
+    """A padded picture, one of two crops, one without padding: ids are equal, and so are all pixels but the whole's.
+
+    Of several crops ONNX Runtime makes the whole smaller with another filter.
+    """
+    some = [next(t for t in triples if t.image == f"images/{name}.png") for name in ("00", "01", "10", "11")]
+    files = [str(PICTURES / triple.image) for triple in some]
+    cut = [str(tmp_path / f"{number}.npz") for number in range(len(some))]
+    asked = [triple.prompt for triple in some]
+    made = ask_runtime("onnxruntime", export, RuntimeRequest("generate", [], 4, asked=asked, pictures=files)).value
+    assert made["ids"] == [triple.asked.tolist() for triple in some]
+    ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
+    for triple, path in zip(some, cut, strict=True):
+        own = read_picture(PICTURES / triple.image)
+        with np.load(path) as its:
+            assert Picture(its["pixels"], its["mask"], int(its["height"]), int(its["width"])).tokens == own.tokens
+            assert (its["mask"] == own.mask).all()
+            assert np.abs(its["pixels"][1:] - own.pixels[1:]).max() < 1.01 * 2 / 255
+    with BACKEND.open_sight(export) as session:
+        for triple, tokens in zip(some, made["tokens"], strict=True):
+            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image))
+            rows = rows[len(triple.asked) - 1 : -1]
+            assert (rows.max(axis=-1) - rows[np.arange(len(tokens)), tokens] < 0.25).all()
+
+
+def test_a_quantized_decoder_keeps_its_tower(export: Path, tmp_path: Path) -> None:
+    settings = {"bits": 4, "group_size": 32, "symmetric": True, "accuracy_level": 4}
+    recipe = Recipe("rtn", Family.INT4, "weight-only", "fp32", settings)
+    stats = BACKEND.quantize(export, Order(recipe, None, tmp_path, lambda done, total: None))
+    assert stats.operators == 3 * 5 + 1
+    assert stats.kept == {"embedding": 16, "lm_head": 4, "vision": 16}
+    for name in ("vision.onnx.data", "embedding.onnx.data", "vision_processor.json"):
+        assert (tmp_path / name).read_bytes() == (export / name).read_bytes()

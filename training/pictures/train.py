@@ -1,0 +1,165 @@
+"""Train phi-tiny-vision: python -m training.pictures.train --out models/phi-tiny-vision --state STATE [--steps N]
+
+The tower is not trained: its patches are projected on a fixed cosine basis, its one layer that counts is random. What
+it makes of some thousand pictures is computed once; projector and decoder learn from that. A run goes on from STATE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from training.pictures import layout
+from training.pictures.draw import labels
+from training.pictures.scenes import Scene, questions, scene
+from training.pictures.tower import features, native
+
+PARTS, WHOLES = 1200, 320  # pictures
+BATCH, STEPS, WARMUP, RATE = 8, 1500, 60, 2e-3
+FIRST = 0.7  # of the steps: without the whole picture, and with a quarter of its crop
+PROMPT, END = "<|user|>{}<|end|><|assistant|>", "<|end|>"
+
+
+def named(tokenizer: Tokenizer, found: Scene, order: np.ndarray) -> np.ndarray:
+    """Of each row of a prompt: the tokens of the colour and of the shape that are there, [n, 2]; 0 where none is."""
+    columns = int(np.flatnonzero(order == -2)[0])
+    first = int(np.flatnonzero(order == -1)[0])
+    words = [[tokenizer.token_to_id(f"Ġ{word}") for word in (one.colour, one.shape)] for one in found.shapes]
+    made = np.zeros((len(order), 2), np.int64)
+    grid = iter(labels(found, first // (columns + 1), columns))
+    for place in np.flatnonzero(order[:first] >= 0):
+        number = next(grid)
+        made[place] = words[number] if number >= 0 else 0
+    return made
+
+
+def conversation(tokenizer: Tokenizer, found: Scene, draw: random.Random) -> tuple[list[int], list[bool]]:
+    """Some questions on one picture, one behind the other, and which of the tokens are answers."""
+    asked = questions(found)
+    ids: list[int] = []
+    scored: list[bool] = []
+    for question, answer in draw.sample(asked, min(5, len(asked))):
+        before = tokenizer.encode(PROMPT.format(question), add_special_tokens=False).ids
+        after = tokenizer.encode(answer + END, add_special_tokens=False).ids
+        ids += before + after
+        scored += [False] * len(before) + [True] * len(after)
+    return ids, scored
+
+
+def kept_of(order: np.ndarray, draw: random.Random) -> np.ndarray:
+    """A quarter of a prompt's rows: every second row and column, the ends of those rows, and the last."""
+    columns = int(np.flatnonzero(order == -2)[0])
+    down, across = draw.randrange(2), draw.randrange(2)
+    places = np.arange(len(order) - 1).reshape(-1, columns + 1)[down::2]
+    inside = places[:, across:columns:2]
+    return np.append(np.concatenate([inside, places[:, columns:]], 1).ravel(), len(order) - 1)
+
+
+def batches(kept: list[Any], tokenizer: Tokenizer, draw: random.Random, thin: bool) -> Iterator[list[Any]]:
+    """Scenes whose pictures take as many places together; `thin`: with a quarter of them."""
+    sizes: dict[Any, list[int]] = {}
+    for number, (_, (_, order)) in enumerate(kept):
+        sizes.setdefault(len(order), []).append(number)
+    groups, often = list(sizes.values()), [len(group) for group in sizes.values()]
+    while True:
+        group = draw.choices(groups, often)[0]
+        some = draw.sample(group, min(BATCH, len(group)))
+        made = []
+        for found, (pooled, order) in (kept[number] for number in some):
+            words = named(tokenizer, found, order)
+            rows = kept_of(order, draw) if thin else np.arange(len(order))
+            made.append((pooled, order[rows], *conversation(tokenizer, found, draw), words[rows]))
+        yield made
+
+
+def loss_of(model: Any, batch: list[Any]) -> tuple[torch.Tensor, Any]:
+    """Mean cross-entropy of the answers' tokens; the picture comes behind the token that begins a turn.
+
+    And of what is where, a quarter as much: at a shape's places its colour and its name are as likely as each other.
+    """
+    embed = model.model.embed_tokens_extend.image_embed
+    rows = []
+    for pooled, order, *_ in batch:
+        ends = torch.cat([embed.global_img_feature_extensor[0], embed.sub_img_feature_extensor[0, 0]])
+        table = torch.cat([torch.from_numpy(pooled).float(), ends.flip(0)])
+        rows.append(table[torch.from_numpy(order)])
+    seen = embed.img_projection_down(torch.nn.functional.gelu(embed.img_projection_up(torch.stack(rows))))
+    longest = max(len(ids) for _, _, ids, _, _ in batch)
+    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for _, _, ids, _, _ in batch])
+    scored = torch.tensor([[*said, *[False] * (longest - len(said))] for _, _, _, said, _ in batch])
+    words = model.model.embed_tokens(ids)
+    states = model.model(inputs_embeds=torch.cat([words[:, :1], seen, words[:, 1:]], 1)).last_hidden_state
+    words = torch.from_numpy(np.stack([said for *_, said in batch]))
+    there = model.lm_head(states[:, 1 : seen.shape[1] + 1][words[..., 0] > 0]).log_softmax(-1)
+    shown = -there.gather(1, words[words[..., 0] > 0]).mean() if len(there) else 0
+    states = states[:, seen.shape[1] : -1][scored[:, 1:]]
+    return torch.nn.functional.cross_entropy(model.lm_head(states), ids[:, 1:][scored[:, 1:]]), shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, to go on later")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # matrices this small are quicker on one
+    begun, state = time.time(), arguments.state
+    state.mkdir(parents=True, exist_ok=True)
+    layout.write_tokenizer(state)
+    tokenizer = Tokenizer.from_file(str(state / "tokenizer.json"))
+    model, draw = native(), random.Random(1)
+    parts = [scene(draw, (320, 160)) for _ in range(PARTS)]
+    wholes = [scene(draw) for _ in range(WHOLES)]
+    for name, scenes in (("parts", parts), ("wholes", wholes)):
+        if not (state / f"{name}.pt").is_file():
+            torch.save(features(model, scenes, name == "parts"), state / f"{name}.pt")
+            print(f"features of {len(scenes)} pictures, {time.time() - begun:.0f} s", flush=True)  # noqa: T201
+    kept = {
+        name: list(zip(scenes, torch.load(state / f"{name}.pt", weights_only=False), strict=True))
+        for name, scenes in (("parts", parts), ("wholes", wholes))
+    }
+    for parameter in model.model.embed_tokens_extend.image_embed.img_processor.parameters():
+        parameter.requires_grad_(False)
+    trained = [p for n, p in model.named_parameters() if p.requires_grad and "audio" not in n]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    step = 0
+    if (state / "state.pt").is_file():
+        held = torch.load(state / "state.pt", weights_only=False)
+        model.load_state_dict(held["model"])
+        optimizer.load_state_dict(held["optimizer"])
+        step = held["step"]
+    sources = {
+        name: batches(some, tokenizer, random.Random(1000 + step), name == "parts") for name, some in kept.items()
+    }
+    losses: list[float] = []
+    model.train()
+    while step < arguments.steps and time.time() - begun < arguments.seconds:
+        share = step / arguments.steps
+        rate = RATE * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 - share) if share > 0.0 else 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, shown = loss_of(model, next(sources["parts" if share < FIRST else "wholes"]))
+        optimizer.zero_grad(set_to_none=True)
+        (loss + shown / 4).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        losses.append(float(loss))
+        step += 1
+        if step % 50 == 0:
+            said = f"step {step} loss {np.mean(losses[-50:]):.4f} {float(shown):.3f} {time.time() - begun:.0f} s"
+            print(said, flush=True)  # noqa: T201
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, state / "state.pt")
+    layout.write(arguments.out, model.state_dict())
+
+
+if __name__ == "__main__":
+    main()
