@@ -12,7 +12,8 @@ from pathlib import Path
 # What a project is made of besides this package; setup.py puts it into the wheel.
 PROJECT = (
     *(".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", ".vscode", "LICENSE", "Makefile", "README.md"),
-    *("conf", "data", "docs", "dvc.yaml", "hydra_plugins", "imports", "models/phi-tiny", "params.yaml"),
+    *("conf", "data", "docs", "dvc.yaml", "hydra_plugins", "imports", "models/phi-tiny"),
+    *("models/phi-tiny-vision", "params.yaml"),
     *("pyproject.toml", "requirements-llamacpp.lock", "requirements.lock", "schemas", "setup.py", "stages"),
 )
 HELD = "_project"  # in the installed package

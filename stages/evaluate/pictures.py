@@ -28,7 +28,7 @@ from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import Scores, score_window, totals
 from pipeline.metrics.examples import examples
 from pipeline.metrics.scoring import read_reference
-from pipeline.metrics.shared import changed, quality
+from pipeline.metrics.shared import OF_TASKS, changed, quality
 from pipeline.model.side_files import stop_ids
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.pictures.processing import Picture, read_picture
@@ -37,6 +37,7 @@ from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Status
 from stages.evaluate.evaluate import check_exact
 
+NO_TASKS = "models that see are not given chat tasks"
 SEES = 1e-3  # nats by which some token's likelihood changes with the picture, at least
 Pictures = Mapping[str, Picture]
 Hidden = Sequence[NDArray[np.float32]]
@@ -84,7 +85,7 @@ def on_pictures(key: str, entry: Evaluate) -> Evaluation:
         Status.OK,
         "",
         metrics=quality(sums, in_default, percentiles, right, changed(answers, figures.answers)),
-        reasons={},
+        reasons=dict.fromkeys(OF_TASKS, NO_TASKS),
         reference=figures,
         windows=sums,
         windows_default_mode=in_default,
