@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.backends.texts import Texts
     from pipeline.pictures.processing import Picture
 
 Form = Mapping[str, Any]  # an input form: a table of conf/backend/<name>.yaml
@@ -149,6 +150,12 @@ class Backend(ABC):
 
         image: a picture in the package that it is asked of.
         """
+
+    def texts(self, package: Path) -> Texts:
+        """The package's own tokenizer and template."""
+        from pipeline.backends.texts import FolderTexts
+
+        return FolderTexts(package)
 
     def fitted(
         self, form: Form, name: str, rows: NDArray[np.float32], moments: NDArray[np.float32] | None

@@ -17,7 +17,7 @@ Run = tuple[float, float]  # seconds to the first token, and in all
 class RuntimeRequest:
     """JSON on stdin of `python -m pipeline.backends.<name>.runtime PACKAGE`, which imports that runtime alone.
 
-    task `generate`: greedy continuation of each of `prompts` (token ids) by `new_tokens` tokens;
+    task `generate`: greedy continuation of each of `prompts` (token ids) by `new_tokens` tokens, or to one of `stops`;
     answers {"tokens": [[...], ...]}.
     task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
     `threads` threads; answers what `speeds` gives, and may add "extra": {<metric>: [...]}, what users of that
@@ -29,7 +29,8 @@ class RuntimeRequest:
     {} where the package has no tokenizer of its own.
     task `tokenize`: the package's own tokenizer on `texts`, `prompts` (ids to write) and `chats`; answers
     {"ids": [[...], ...], "texts": [...], "chats": [...], "stops": [...], "exact": bool}: ids that end an answer, and
-    whether there may be no others; {} where the package has no tokenizer of its own.
+    whether there may be no others; {} where the package has no tokenizer of its own. `tools` has those of each chat;
+    empty: no chat has any.
 
     Of a model that sees, prompts are `asked` as texts with a picture's file each (`pictures`): `generate` answers
     {"ids": [[...], ...], "tokens": …} with the ids that the runtime made of them, and tokens up to one that ends the
@@ -46,10 +47,17 @@ class RuntimeRequest:
     device: str = ""
     texts: Sequence[str] = ()
     chats: Sequence[Sequence[Mapping[str, str]]] = ()
+    tools: Sequence[Sequence[Mapping[str, Any]]] = ()
     context: int = 0
+    stops: Sequence[int] = ()
     asked: Sequence[str] = ()
     pictures: Sequence[str] = ()
     cut: Sequence[str] = ()
+
+    def chats_with_tools(self) -> list[tuple[list[Mapping[str, str]], list[Mapping[str, Any]] | None]]:
+        """Each chat's messages and tools; None where it has none."""
+        tools = self.tools or [()] * len(self.chats)
+        return [(list(chat), list(its) or None) for chat, its in zip(self.chats, tools, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "prompts": [list(map(int, prompt)) for prompt in self.prompts]}

@@ -22,7 +22,7 @@ _MODEL = tuple(
 )
 _SIGHT = tuple(f"pipeline/pictures/{name}.py" for name in ("__init__", "phi4mm", "processing", "tower"))
 _TRIPLES = ("pipeline/pictures/rows.py", "pipeline/pictures/triples.py")
-_SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request"))
+_SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request", "texts"))
 _BACKEND = (
     *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL),
     *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Chat = Sequence[Mapping[str, str]]
+Tools = Sequence[Mapping[str, Any]]  # functions, as JSON Schema describes them
+Render = Callable[..., str]
 
 
 def rendered(checkpoint: Path, chats: Sequence[Chat]) -> list[tuple[Chat, str]]:
@@ -37,8 +39,10 @@ def rendered(checkpoint: Path, chats: Sequence[Chat]) -> list[tuple[Chat, str]]:
     return made
 
 
-def renderer(checkpoint: Path) -> Callable[[Chat], str] | None:
-    """A chat → its text by the checkpoint's template, up to where an answer begins; None where it has no template.
+def renderer(checkpoint: Path) -> Render | None:
+    """A chat, and its tools → its text by the checkpoint's template, up to where an answer begins.
+
+    None where it has no template.
 
     Raises CheckpointError for a template that is broken. What it makes raises jinja2's TemplateError.
     """
@@ -63,8 +67,9 @@ def renderer(checkpoint: Path) -> Callable[[Chat], str] | None:
         raise CheckpointError(f"{TEMPLATE} is broken: {first_line(error)}", where=str(checkpoint)) from None
     names = _named(checkpoint)
 
-    def render(chat: Chat) -> str:
-        return str(template.render(messages=list(chat), add_generation_prompt=True, **names))
+    def render(chat: Chat, tools: Tools = (), answer: bool = True) -> str:
+        given = list(tools) or None
+        return str(template.render(messages=list(chat), tools=given, add_generation_prompt=answer, **names))
 
     return render
 

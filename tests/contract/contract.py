@@ -14,14 +14,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline.backends.process import ask_runtime
-from pipeline.backends.reading import CHATS, check_reading
+from pipeline.backends.reading import CHATS, check_reading, renderings
 from pipeline.backends.registry import load_backend
 from pipeline.backends.request import RuntimeRequest
 from pipeline.errors import PipelineError, QualityError
 from pipeline.harness.run import setup
 from pipeline.metrics.decode import check_decode
 from pipeline.metrics.divergence import score_window, totals
-from pipeline.model.chats import rendered
 from pipeline.model.side_files import stop_ids
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint
@@ -151,7 +150,10 @@ class BackendContract:
         template = model / "chat_template.jinja"
         whole = template.read_text(encoding="utf-8")
         template.write_text(whole.replace("<|user|>", "<|human|>"), encoding="utf-8")
-        with pytest.raises(QualityError, match="cell: the package's chat template renders"):
+        with pytest.raises(QualityError, match="chat 1: token 1 is .<.user.>., not .*"):
+            check_reading(self.name, package, model, "cell")
+        template.write_text(whole + "{% if tools %}{{ tools | tojson }}{% endif %}", encoding="utf-8")
+        with pytest.raises(QualityError, match="renders another text of chat 3: token "):
             check_reading(self.name, package, model, "cell")
         template.write_text(whole, encoding="utf-8")
         stops = {"eos_token_id": [2037, 2044, 7], "bos_token_id": 1}
@@ -161,14 +163,14 @@ class BackendContract:
 
     def test_a_chat_is_answered_by_the_packages_own_template_and_never_without_end(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))
-        rendered_right = rendered(workshop.checkpoint.folder, CHATS)
-        chats = [chat for chat, _ in rendered_right]
+        right = renderings(workshop.checkpoint.folder)
+        chats = [chat for chat, _, _ in right]
         request = RuntimeRequest("chat", [], 6, chats=chats, context=128)
         found = ask_runtime(self.name, build, request).value
         if not self.tokenizes:
             assert not found
             return
-        assert found["chats"] == [text for _, text in rendered_right]
+        assert found["chats"] == [text for _, _, text in right]
         assert len(found["said"]) == len(found["ended"]) == len(chats)
         assert all(len(said) < 6 * 40 for said in found["said"])  # a random model goes on; tokens are short
         assert found == ask_runtime(self.name, build, request).value

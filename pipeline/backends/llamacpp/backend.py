@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
+from pipeline.backends.texts import Texts
 from pipeline.files import copy_file
 from pipeline.types import Checkpoint, Recipe
 
@@ -70,6 +71,11 @@ class LlamaCppBackend(Backend):
         from pipeline.backends.llamacpp.package import write_package
 
         write_package(build, checkpoint, out)
+
+    def texts(self, package: Path) -> Texts:
+        from pipeline.backends.llamacpp.texts import GgufTexts
+
+        return GgufTexts(package)
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.llamacpp.package import run_instruction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ def load(package: str, threads: int, length: int, accurate: bool, device: str = 
     )
 
 
-def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
-    """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+def generate(model: Any, prompt: list[int], count: int, stops: Collection[int] = ()) -> tuple[list[int], float, float]:
+    """Greedy tokens, seconds to the first one, and seconds in all; no token but `stops` ends it."""
     model.reset()
     begun = time.perf_counter()
     model.eval(prompt)
     tokens = [int(model.sample(temp=0.0))]
     first = time.perf_counter() - begun
-    while len(tokens) < count:
+    while len(tokens) < count and tokens[-1] not in stops:
         model.eval(tokens[-1:])
         tokens.append(int(model.sample(temp=0.0)))
     return tokens, first, time.perf_counter() - begun
@@ -56,11 +56,11 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     vocabulary = llama_cpp.llama_model_get_vocab(model.model)
     size = llama_cpp.llama_vocab_n_tokens(vocabulary)
 
-    rendered = _renderer(model) if request.chats else None
+    rendered = renderer(model) if request.chats else None
     return {
         "ids": [model.tokenize(text.encode(), add_bos=False, special=True) for text in request.texts],
         "texts": [model.detokenize(list(ids), special=True).decode(errors="replace") for ids in request.prompts],
-        "chats": [rendered(messages) for messages in request.chats] if rendered else [],
+        "chats": [rendered(*asked) for asked in request.chats_with_tools()] if rendered else [],
         "stops": [token for token in range(size) if llama_cpp.llama_vocab_is_eog(vocabulary, token)],
         "exact": False,
     }
@@ -69,7 +69,7 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
 def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """As the card shows it: llama-cpp-python finds the chat format in the file."""
     model = load(package, request.threads, request.context, accurate=False, device=request.device)
-    rendered = _renderer(model)
+    rendered = renderer(model)
     said, ended = [], []
     for messages in request.chats:
         made = model.create_chat_completion(list(messages), max_tokens=request.new_tokens, temperature=0)["choices"][0]
@@ -78,7 +78,7 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     return {"chats": [rendered(messages) for messages in request.chats], "said": said, "ended": ended}
 
 
-def _renderer(model: Any) -> Callable[[Sequence[Mapping[str, str]]], str]:
+def renderer(model: Any, answer: bool = True) -> Callable[..., str]:
     """The text of a chat by the file's template."""
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -86,10 +86,10 @@ def _renderer(model: Any) -> Callable[[Sequence[Mapping[str, str]]], str]:
         return str(model.detokenize([token], special=True).decode(errors="replace")) if token >= 0 else ""
 
     ends = {"eos_token": piece(model.token_eos()), "bos_token": piece(model.token_bos())}
-    formatter = Jinja2ChatFormatter(model.metadata["tokenizer.chat_template"], **ends)
+    formatter = Jinja2ChatFormatter(model.metadata["tokenizer.chat_template"], add_generation_prompt=answer, **ends)
 
-    def render(messages: Sequence[Mapping[str, str]]) -> str:
-        return str(formatter(messages=list(messages)).prompt)
+    def render(messages: Any, tools: Any = None) -> str:
+        return str(formatter(messages=list(messages), tools=tools).prompt)
 
     return render
 
@@ -103,7 +103,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     length = max(map(len, prompts)) + count
     if request.task == "generate":
         model = load(package, request.threads, length, accurate=True)
-        return {"tokens": [generate(model, list(prompt), count)[0] for prompt in prompts]}
+        return {"tokens": [generate(model, list(prompt), count, request.stops)[0] for prompt in prompts]}
     begun, prompt = time.perf_counter(), list(prompts[0])
     model = load(package, request.threads, max(length, BENCH_PROMPT), accurate=False, device=request.device)
     load_s = time.perf_counter() - begun

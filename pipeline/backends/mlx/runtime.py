@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from pipeline.backends.request import RuntimeRequest, serve, speeds
 from pipeline.harness.interpreter import hide
 
 
-def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], float, float]:
-    """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+def generate(model: Any, prompt: list[int], count: int, stops: Collection[int] = ()) -> tuple[list[int], float, float]:
+    """Greedy tokens, seconds to the first one, and seconds in all; no token but `stops` ends it."""
     import mlx.core as mx
     from mlx_lm.generate import generate_step
 
@@ -20,6 +21,8 @@ def generate(model: Any, prompt: list[int], count: int) -> tuple[list[int], floa
     for token, _ in generate_step(mx.array(prompt), model, max_tokens=count):
         tokens.append(int(token))
         first = first or time.perf_counter() - begun
+        if tokens[-1] in stops:
+            break
     return tokens, first, time.perf_counter() - begun
 
 
@@ -33,7 +36,7 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     return {
         "ids": [tokenizer.encode(text, add_special_tokens=False) for text in request.texts],
         "texts": [tokenizer.decode(list(ids)) for ids in request.prompts],
-        "chats": [tokenizer.apply_chat_template(list(chat), **options) for chat in request.chats],
+        "chats": [tokenizer.apply_chat_template(chat, tools=tools, **options) for chat, tools in request.chats_with_tools()],
         "stops": sorted(tokenizer.eos_token_ids),
         "exact": True,
     }
@@ -69,7 +72,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":  # held against logits in fp32
         model.set_dtype(mx.float32)
-        return {"tokens": [generate(model, prompt, count)[0] for prompt in prompts]}
+        return {"tokens": [generate(model, prompt, count, request.stops)[0] for prompt in prompts]}
     for _ in range(request.warmup):
         generate(model, prompts[0], count)
     runs = [generate(model, prompts[0], count)[1:] for _ in range(request.runs)]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order, SightSession
+from pipeline.backends.texts import FolderTexts, Texts
+from pipeline.files import read_json
 from pipeline.types import Checkpoint, QuantizationStats
 
 
@@ -92,6 +94,11 @@ class OnnxRuntimeBackend(Backend):
         from pipeline.backends.onnxruntime.formats import stored_bits
 
         return stored_bits(name, inputs, outputs, 32 if form["precision"] == "fp32" else 16)
+
+    def texts(self, package: Path) -> Texts:
+        from pipeline.backends.onnxruntime.files import CONFIG
+
+        return FolderTexts(package, read_json(package / CONFIG)["model"])
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.onnxruntime.files import is_fixed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -26,12 +26,14 @@ class GenaiModel:
             config.clear_providers()
             self.model = genai.Model(config)
 
-    def generate(self, prompt: Sequence[int], count: int) -> tuple[list[int], float, float]:
-        """Greedy tokens, seconds to the first one, and seconds in all; an end token does not stop it."""
+    def generate(
+        self, prompt: Sequence[int], count: int, stops: Collection[int] = ()
+    ) -> tuple[list[int], float, float]:
+        """Greedy tokens, seconds to the first one, and seconds in all; an end token stops it where there are `stops`."""
         import numpy as np
 
         length = len(prompt) + count
-        generator = self.generator(length, length)
+        generator = self.generator(length, 0 if stops else length)
         begun = time.perf_counter()
         generator.append_tokens(np.asarray(prompt, dtype=np.int32))
         return continued(generator, begun, count)

@@ -22,8 +22,8 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     model = GenaiModel(package, request.threads, request.device).model
     tokenizer, stops = genai.Tokenizer(model), set(_stops(package))
     chats, said, ended = [], [], []
-    for messages in request.chats:
-        text = tokenizer.apply_chat_template(json.dumps(messages, ensure_ascii=False), add_generation_prompt=True)
+    for messages, tools in request.chats_with_tools():
+        text = _rendered(tokenizer, messages, tools)
         prompt = tokenizer.encode(text)
         parameters = genai.GeneratorParams(model)
         parameters.set_search_options(max_length=len(prompt) + request.new_tokens, do_sample=False)
@@ -37,6 +37,14 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
         ended.append(tokens[-1] in stops)
         said.append(tokenizer.decode(tokens[:-1] if ended[-1] else tokens))
     return {"chats": chats, "said": said, "ended": ended}
+
+
+def _rendered(tokenizer: Any, messages: Any, tools: Any) -> str:
+    options = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
+    text = tokenizer.apply_chat_template(
+        json.dumps(messages, ensure_ascii=False), add_generation_prompt=True, **options
+    )
+    return str(text)
 
 
 def _stops(package: str) -> list[int]:
@@ -65,9 +73,7 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     return {
         "ids": [tokenizer.encode(text).tolist() for text in request.texts],
         "texts": [tokenizer.decode(list(ids)) for ids in request.prompts],
-        "chats": [
-            tokenizer.apply_chat_template(json.dumps(chat), add_generation_prompt=True) for chat in request.chats
-        ],
+        "chats": [_rendered(tokenizer, chat, tools) for chat, tools in request.chats_with_tools()],
         "stops": _stops(package),
         "exact": True,
     }
@@ -87,7 +93,8 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
         return answer_of_pictures(model, load_s, request)
     count, prompt = request.new_tokens, request.prompts[0]
     if request.task == "generate":
-        return {"tokens": [model.generate(prompt, count)[0] for prompt in request.prompts]}
+        stops = {"stops": request.stops} if request.stops else {}
+        return {"tokens": [model.generate(prompt, count, **stops)[0] for prompt in request.prompts]}
     for _ in range(request.warmup):
         model.generate(prompt, count)
     runs = [model.generate(prompt, count)[1:] for _ in range(request.runs)]

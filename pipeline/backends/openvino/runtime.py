@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from typing import Any
 
 from pipeline.backends.openvino.files import ACCURACY, last_line
@@ -14,14 +15,16 @@ GENERATE = {**ACCURACY, "ATTENTION_BACKEND": "SDPA"}
 DEVICES = {"intel-gpu": "GPU", "intel-npu": "NPU"}
 
 
-def generate(pipeline: Any, prompt: list[int], count: int) -> Any:
-    """Greedy continuation of token ids by `count` tokens; an end token does not stop it."""
+def generate(pipeline: Any, prompt: list[int], count: int, stops: Collection[int] = ()) -> Any:
+    """Greedy continuation of token ids by `count` tokens; no token but `stops` ends it."""
     import numpy as np
     import openvino
     import openvino_genai as genai
 
     config = genai.GenerationConfig()
-    config.max_new_tokens, config.ignore_eos, config.do_sample = count, True, False
+    config.max_new_tokens, config.ignore_eos, config.do_sample = count, not stops, False
+    if stops:
+        config.stop_token_ids = set(stops)
     ids = np.asarray([prompt], np.int64)
     return pipeline.generate(genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids))), config)
 
@@ -35,7 +38,10 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     return {
         "ids": [tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist() for text in request.texts],
         "texts": [tokenizer.decode(list(ids), skip_special_tokens=False) for ids in request.prompts],
-        "chats": [tokenizer.apply_chat_template(list(chat), add_generation_prompt=True) for chat in request.chats],
+        "chats": [
+            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tools=tools)
+            for chat, tools in request.chats_with_tools()
+        ],
         "stops": sorted(stops),
         "exact": True,
     }
@@ -70,7 +76,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":
         pipeline = genai.LLMPipeline(package, "CPU", **GENERATE, **threads)
-        return {"tokens": [list(generate(pipeline, prompt, count).tokens[0]) for prompt in prompts]}
+        return {"tokens": [list(generate(pipeline, prompt, count, request.stops).tokens[0]) for prompt in prompts]}
     begun = time.perf_counter()
     device = DEVICES.get(request.device, "CPU")
     pipeline = genai.LLMPipeline(package, device, **(threads if device == "CPU" else {}))

@@ -76,7 +76,7 @@ class ToyModel:
 
 
 def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
-    if request.task == "tokenize":  # its users take tokenizer.json
+    if request.task in ("tokenize", "chat"):  # its users take tokenizer.json
         return {}
     begun = time.perf_counter()
     model = ToyModel(Path(package))
