@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,15 @@ class Tasks:
     reference_passed: tuple[bool, ...] | None
     differences: tuple[TaskDifference, ...]
     data: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HarnessFile:
+    """imports/tasks/<cell>.json: figures of lm-evaluation-harness on a package by `task/metric`, settings by task."""
+
+    format: int
+    cell: str
+    backend: str
+    package_sha256: str
+    figures: Mapping[str, float]
+    settings: Mapping[str, Mapping[str, Any]]

@@ -91,6 +91,11 @@ def imported(key: str) -> Path:
     return IMPORTS / f"{key}.json"
 
 
+def harness(key: str) -> Path:
+    """Figures of lm-evaluation-harness on a cell's package."""
+    return IMPORTS / "tasks" / f"{key}.json"
+
+
 def host(name: str) -> Path:
     """guard's facts about this machine: `machine`, or the installed versions of one backend's tools."""
     return HOST / f"{name}.json"

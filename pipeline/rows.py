@@ -91,7 +91,10 @@ class Shared:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell in reports/cells.json: axes, figures, the reason of each that is missing, and the settings behind it."""
+    """A cell in reports/cells.json: axes, figures, the reason of each that is missing, and the settings behind it.
+
+    `harness` has figures of lm-evaluation-harness by `task/metric`.
+    """
 
     id: str
     model: str
@@ -114,3 +117,4 @@ class Row:
     shared: Shared | None = None
     examples: tuple[Example, ...] = ()
     tasks: tuple[TaskDifference, ...] = ()
+    harness: Mapping[str, float] | None = None

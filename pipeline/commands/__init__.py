@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "which backends and targets are usable here, and what the others need",
     "benchmark": "measure a package on this device",
     "import-benchmark": "attach a speed that another device measured",
+    "tasks": "lm-evaluation-harness on a package, with its figures attached to the cell",
     "verify": "hold a package against its manifest",
     "schema": "write schemas/: JSON Schemas of conf/ and of what --json prints",
     "completion": "print a shell's completion script",

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def schemas(root: Path = Path()) -> dict[str, JSON]:
     """File name → schema."""
-    from pipeline import found, planned, records, rows
+    from pipeline import answers, found, planned, records, rows
     from pipeline.commands.compose import Composed
     from pipeline.commands.gate import Gated
     from pipeline.commands.verify import Verified
@@ -57,6 +57,7 @@ def schemas(root: Path = Path()) -> dict[str, JSON]:
         "verify": (tuple[Verified, ...], "verify --json"),
         "benchmark-file": (records.BenchmarkFile, "what benchmark PACKAGE writes"),
         "evaluation": (records.Evaluation, "artifacts/evaluations/<build>.json"),
+        "tasks": (answers.HarnessFile, "tasks --json"),
         "packaged": (records.Packaged, "artifacts/packaged/<cell>.json"),
         "fit": (found.Fit, "artifacts/fits/<build>.json"),
         "benchmark": (records.Benchmark, "artifacts/benchmarks/<cell>.json"),

@@ -23,8 +23,9 @@ _MODEL = tuple(
 _SIGHT = tuple(f"pipeline/pictures/{name}.py" for name in ("__init__", "phi4mm", "processing", "tower"))
 _TRIPLES = ("pipeline/pictures/rows.py", "pipeline/pictures/triples.py")
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request", "texts"))
+_CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _BACKEND = (
-    *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_MODEL),
+    *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_CHATS, *_MODEL),
     *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),
     *("pipeline/model/adapter.py", *_SIGHT),
 )
@@ -35,7 +36,6 @@ _FETCH = (
     *("pipeline/pictures/apart.py", *_SIGHT),
     MANIFEST,
 )
-_CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _REFERENCE = (
     *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
     *("pipeline/model/tasks.py", "pipeline/model/greedy.py"),
@@ -45,7 +45,6 @@ _REFERENCE = (
 _PACKAGE = (
     "pipeline/backends/reading.py",
     "pipeline/metrics",
-    *_CHATS,
     "pipeline/model/licence_files.py",
     *("pipeline/packaging/card.py", "pipeline/packaging/card_figures.py"),
     "pipeline/model/licenses.py",
@@ -155,7 +154,7 @@ _ALL = (
         entries.Evaluate,
         lambda key: (layout.evaluation(key), layout.scores(key)),
         (
-            *("stages/evaluate/pictures.py", "pipeline/metrics", "pipeline/model/tasks.py", *_CHATS, *_TRIPLES),
+            *("stages/evaluate/pictures.py", "pipeline/metrics", "pipeline/model/tasks.py", *_TRIPLES),
             *(PROCESS, RECORDS, ANSWERS, *_BACKEND),
         ),
         after=lambda key, entry: (layout.build(key),),

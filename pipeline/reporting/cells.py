@@ -16,6 +16,7 @@ from pipeline.harness.outcome import read_result
 from pipeline.harness.stages import STAGES, Stage, way_of
 from pipeline.matrix.gates import judge
 from pipeline.metrics.shared import reference_on, shared_sums
+from pipeline.packaging.tasks_file import attached
 from pipeline.planned import CellEntry, Plan
 from pipeline.records import (
     Benchmark,
@@ -55,10 +56,10 @@ class Results:
 def cell_rows(plan: Plan, root: Path) -> list[Row]:
     """The rows, in the plan's order. Files of cells that are no longer planned are not looked at."""
     results = {cell: _read_results(cell, plan, root) for cell in plan.cells}
-    return [_row(cell, plan, found) for cell, found in results.items()]
+    return [_row(cell, plan, found, root) for cell, found in results.items()]
 
 
-def _row(cell: str, plan: Plan, results: Results) -> Row:
+def _row(cell: str, plan: Plan, results: Results, root: Path) -> Row:
     entry, package = plan.cells[cell], plan.cells[cell].package
     figures, reasons = _figures(results, package)
     status, reason = _status(results)
@@ -87,7 +88,13 @@ def _row(cell: str, plan: Plan, results: Results) -> Row:
         shared=shared_sums(judged, package.windows) if judged else None,
         examples=judged.examples if judged else (),
         tasks=judged.tasks.differences if judged and judged.tasks else (),
+        harness=_harness(cell, packaged, root),
     )
+
+
+def _harness(cell: str, packaged: Packaged | Outcome, root: Path) -> dict[str, float] | None:
+    found = attached(cell, packaged.sha256, root) if isinstance(packaged, Packaged) else None
+    return dict(found.figures) if found else None
 
 
 def _data(judged: Evaluation | None) -> dict[str, dict[str, str]]:

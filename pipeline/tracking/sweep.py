@@ -185,7 +185,7 @@ def _cell(row: Row, suite: str, largest: float, root: Path, ships: Sequence[str]
         fingerprint=_digest(went_in),
         status=str(row.status),
         params=settings,
-        metrics=words.figures(row.metrics),
+        metrics={**words.figures(row.metrics), **(row.harness or {})},
         tags=_tags(row, suite),
         verdict={name: clean(text)[:LONGEST_TAG] for name, text in judged.items()},
         files=tuple(files),

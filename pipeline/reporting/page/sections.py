@@ -94,4 +94,14 @@ def cell_text(row: Row, column: Column) -> str:
 
 def lost(rows: Sequence[Row]) -> Table:
     """What a cell gives away against the reference, of the cells that were evaluated."""
-    return table([row for row in rows if row.metrics.kl_nats_mean_common is not None], LOST)
+    held = table([row for row in rows if row.metrics.kl_nats_mean_common is not None], LOST)
+    more = list(dict.fromkeys(name for line in held.lines for name in line.row.harness or {} if "_stderr" not in name))
+    lines = tuple(
+        replace(line, held=(*line.held, *(_of_harness(line.row, name) for name in more))) for line in held.lines
+    )
+    return Table((*held.header, *more), lines)
+
+
+def _of_harness(row: Row, name: str) -> tuple[str, float | None]:
+    value = (row.harness or {}).get(name)
+    return (NONE, None) if value is None else (f"{value:.4g}", value)
