@@ -27,6 +27,7 @@ PLACES = {
     "/data/smollm2": "models/phi-tiny",
     "my-text.txt": "data/english/evaluation.txt",
     "my-questions.jsonl": "data/english/questions.jsonl",
+    "my-tasks.jsonl": "data/phi-tiny/tasks.jsonl",
 }
 
 
