@@ -36,7 +36,9 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
     return {
         "ids": [tokenizer.encode(text, add_special_tokens=False) for text in request.texts],
         "texts": [tokenizer.decode(list(ids)) for ids in request.prompts],
-        "chats": [tokenizer.apply_chat_template(chat, tools=tools, **options) for chat, tools in request.chats_with_tools()],
+        "chats": [
+            tokenizer.apply_chat_template(chat, tools=tools, **options) for chat, tools in request.chats_with_tools()
+        ],
         "stops": sorted(tokenizer.eos_token_ids),
         "exact": True,
     }

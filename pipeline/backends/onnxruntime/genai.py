@@ -29,7 +29,7 @@ class GenaiModel:
     def generate(
         self, prompt: Sequence[int], count: int, stops: Collection[int] = ()
     ) -> tuple[list[int], float, float]:
-        """Greedy tokens, seconds to the first one, and seconds in all; an end token stops it where there are `stops`."""
+        """Greedy tokens, seconds to the first one, and seconds in all; an end token stops it where `stops` are said."""
         import numpy as np
 
         length = len(prompt) + count
