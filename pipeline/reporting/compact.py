@@ -15,13 +15,15 @@ from pipeline.rows import Row
 from pipeline.types import Status
 
 MOST = 30  # columns
-FIGURES = ("ship", "log10_kl", "size_mb", "tokens_per_s", "top1_percent", "kl_nats", "accuracy_percent")
+SPEEDS = ("tokens_per_s", "noisy_tokens_per_s")  # one of them: a diff must not compare a busy machine with a quiet one
+FIGURES = ("ship", "log10_kl", "size_mb", SPEEDS[0], "top1_percent", "kl_nats", "accuracy_percent")
 
 
 def metrics_json(rows: Sequence[Row]) -> str:
     """{cells_ok, target: {ship, log10_kl, …}}; with many targets the last of FIGURES are left out of each."""
     targets = targets_of(rows)
-    kept = FIGURES[: max(1, (MOST - 1) // max(len(targets), 1))]
+    kept = {*FIGURES[: max(1, (MOST - 1) // max(len(targets), 1))]}
+    kept |= set(SPEEDS) if SPEEDS[0] in kept else set()
     held: dict[str, object] = {"cells_ok": sum(row.status is Status.OK for row in rows)}
     for target in targets[: MOST - 1]:
         held[target] = {name: value for name, value in _figures(rows, target).items() if name in kept}
@@ -38,7 +40,8 @@ def _figures(rows: Sequence[Row], target: str) -> dict[str, str | float]:
     measured = {
         "log10_kl": round(math.log10(kl), 2) if kl else None,
         "size_mb": _share(metrics.size_bytes, 1e-6),
-        "tokens_per_s": _share(metrics.decode_tokens_per_s, 1),
+        "tokens_per_s": None if row.noisy else _share(metrics.decode_tokens_per_s, 1),
+        "noisy_tokens_per_s": _share(metrics.decode_tokens_per_s, 1) if row.noisy else None,
         "top1_percent": _share(metrics.top1_agreement_common, 100),
         "kl_nats": float(f"{kl:.3g}") if kl is not None else None,
         "accuracy_percent": _share(metrics.task_accuracy_common, 100),

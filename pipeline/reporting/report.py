@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import layout
@@ -14,7 +16,7 @@ from pipeline.reporting.page.page import page, same_page
 from pipeline.reporting.pictures.draw import draw
 from pipeline.reporting.replace import replace
 from pipeline.reporting.searched import searched
-from pipeline.reporting.summary import summary
+from pipeline.reporting.summary import same_summary, summary
 from pipeline.rows import Row
 from pipeline.types import Status
 
@@ -31,14 +33,16 @@ def write_report(plan: Plan, root: Path = Path()) -> list[Row]:
         replace(metrics, metrics_json(rows))
     replace(reports / "quality_size.csv", tables.plot_csv(rows, tables.QUALITY_SIZE))
     replace(reports / "speed_quality.csv", tables.plot_csv(rows, tables.SPEED_QUALITY))
-    replace(reports / "summary.md", summary(rows, plan.excluded, plan.suite))
+    commit = commit_of(root)
+    written = f"{datetime.now(UTC):%Y-%m-%d}{f', commit {commit}' if commit else ''}"
+    _replace_page(reports / "summary.md", summary(rows, plan.excluded, plan.suite, written), same_summary)
     draw(rows, {name: look.colour for name, look in plan.backends.items()}, reports)
-    _replace_page(reports / "index.html", page(rows, plan, searched(plan, rows, root), commit_of(root)))
+    _replace_page(reports / "index.html", page(rows, plan, searched(plan, rows, root), commit), same_page)
     replace(root / layout.CELLS, tables.cells_json(rows))
     return rows
 
 
-def _replace_page(path: Path, text: str) -> None:
+def _replace_page(path: Path, text: str, same: Callable[[str, str], bool]) -> None:
     """A page that tells the same of another commit stays: DVC has its digest."""
-    if not (path.is_file() and same_page(path.read_text(encoding="utf-8", errors="replace"), text)):
+    if not (path.is_file() and same(path.read_text(encoding="utf-8", errors="replace"), text)):
         replace(path, text)

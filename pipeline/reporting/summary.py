@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.reporting.chapters import chapters
@@ -23,8 +24,14 @@ time to the first token (TTFT). Bits/w is the storage of all weights, scales inc
 """
 
 
-def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "") -> str:
-    """The page: verdicts, pictures, tables, meaning, what is not there and why."""
+WRITTEN = re.compile(r"^Written .*$", re.MULTILINE)
+
+
+def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "", written: str = "") -> str:
+    """The page: verdicts, pictures, tables, meaning, what is not there and why.
+
+    written: when, and at which commit: for people; `same_summary` does not look at it.
+    """
     targets = targets_of(rows)
     parts = [f"# {title(rows, suite)}\n\n{tally(rows)}.\n"]
     for target in targets:
@@ -46,7 +53,13 @@ def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "") -
     parts.append(folded("What the figures mean", MEANING))
     parts.append(folded("What each precision costs and brings", chapters(rows)))
     parts += [folded(f"{name} ({len(lines)})", _list(lines)) for name, lines in missing(rows, excluded).items()]
+    parts.append(f"Written {written}.\n" if written else "")
     return "\n".join(part for part in parts if part)
+
+
+def same_summary(one: str, other: str) -> bool:
+    """Whether two pages are the same but for when, and at which commit, they were written."""
+    return WRITTEN.sub("", one) == WRITTEN.sub("", other)
 
 
 def said_in_markdown(said: Said) -> str:

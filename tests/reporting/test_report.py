@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -108,6 +109,30 @@ def test_the_metrics_file_says_what_to_ship_with_the_measured_figures_alone(four
     assert metrics["cells_ok"] == 4 and metrics["cpu"]["ship"] == "int4 onnxruntime"
     assert metrics["cpu"]["size_mb"] == 3.3 and metrics["cpu"]["kl_nats"] == shipped.metrics.kl_nats_mean_common
     assert "tokens_per_s" not in metrics["cpu"] and None not in metrics["cpu"].values()
+
+
+def test_a_speed_of_a_busy_machine_is_a_metric_of_its_own(four: Matrix) -> None:
+    write_report(four.plan, four.root)
+    quiet = json.loads((four.root / "reports/metrics.json").read_text())["cpu"]
+    for path in (four.root / "artifacts/benchmarks").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"noisy": True}))
+    write_report(four.plan, four.root)
+    busy = json.loads((four.root / "reports/metrics.json").read_text())["cpu"]
+    assert quiet["tokens_per_s"] == busy["noisy_tokens_per_s"] == 410.0
+    assert "noisy_tokens_per_s" not in quiet and "tokens_per_s" not in busy
+
+
+def test_the_summary_says_when_and_at_which_commit_and_stays_where_that_alone_changes(four: Matrix) -> None:
+    for command in (("init", "-q"), ("config", "user.email", "a@b"), ("config", "user.name", "t")):
+        subprocess.run(["git", *command], cwd=four.root, check=True)
+    subprocess.run(["git", "commit", "-qm", "one", "--allow-empty"], cwd=four.root, check=True)
+    write_report(four.plan, four.root)
+    path = four.root / "reports/summary.md"
+    first = path.read_text()
+    assert re.search(r"^Written 20\d\d-\d\d-\d\d, commit [0-9a-f]{40}", first, re.MULTILINE)
+    subprocess.run(["git", "commit", "-qm", "two", "--allow-empty"], cwd=four.root, check=True)
+    write_report(four.plan, four.root)
+    assert path.read_text() == first
 
 
 def test_the_metrics_file_has_at_most_thirty_columns(matrix: Matrix) -> None:
