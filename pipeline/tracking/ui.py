@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -41,6 +43,8 @@ def show(
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store.uri]
     place, surroundings = main_root(root), {**os.environ, **SERVER}
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with this process
     with subprocess.Popen(
         command, cwd=place, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as server:

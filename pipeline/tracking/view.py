@@ -20,6 +20,7 @@ SHOWN = (
     *("size_mb", "bits_per_weight", "decode_tokens_per_s", "ttft_ms_p50", "peak_rss_mb"),
 )
 NEWEST = {"orderByKey": "attributes.start_time", "orderByAsc": False}
+BEST = {"orderByKey": "metrics.`kl_nats_mean`", "orderByAsc": True}  # by time, MLflow folds cells into their parents
 SECTION = "phi-deploy"
 
 
@@ -29,7 +30,7 @@ def view_tags() -> dict[str, str]:
     metrics = [f"metrics.`{name}`" for name in SHOWN]
     cells = {
         **_state([*axes, *metrics, "tags.`gates`", "tags.`ships_to`"]),
-        **NEWEST,
+        **BEST,
         "searchFilter": "tags.id LIKE '%'",
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": _charts(),
