@@ -23,7 +23,7 @@ from training.pictures.scenes import Scene, questions, scene
 from training.pictures.tower import features, native
 
 PARTS, WHOLES = 1200, 320  # pictures
-BATCH, STEPS, WARMUP, RATE = 8, 1500, 60, 2e-3
+BATCH, STEPS, WARMUP, RATE = 8, 1300, 60, 2e-3
 FIRST = 0.7  # of the steps: without the whole picture, and with a quarter of its crop
 PROMPT, END = "<|user|>{}<|end|><|assistant|>", "<|end|>"
 
@@ -71,7 +71,7 @@ def batches(kept: list[Any], tokenizer: Tokenizer, draw: random.Random, thin: bo
     groups, often = list(sizes.values()), [len(group) for group in sizes.values()]
     while True:
         group = draw.choices(groups, often)[0]
-        some = draw.sample(group, min(BATCH, len(group)))
+        some = draw.sample(group, min(BATCH if thin else BATCH // 2, len(group)))
         made = []
         for found, (pooled, order) in (kept[number] for number in some):
             words = named(tokenizer, found, order)

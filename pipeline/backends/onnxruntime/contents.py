@@ -44,7 +44,7 @@ def contents(folder: Path) -> Contents:
     if (folder / EMBEDDING).is_file():  # of one that sees: a graph of its own, and the tower's is not counted
         table, tower = _largest(folder / EMBEDDING), _largest(folder / VISION)
         stored, weights = stored + 8 * table.nbytes, weights + table.size
-        kept |= {"embedding": 8 * table.dtype.itemsize, "vision": 8 * tower.dtype.itemsize}
+        kept |= {"embedding": int(8 * table.dtype.itemsize), "vision": int(8 * tower.dtype.itemsize)}
     return Contents(len(operators), stored, weights, kept)
 
 

@@ -1,0 +1,68 @@
+"""Which combinations of a model that sees are cells, and what is wrong with one in the configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ConfigError
+from tests.support.tiny import ROOT
+from tests.unit.test_plan import plan_of
+
+SEES = "model.phi-tiny-vision"
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_suite_opens_onnxruntime_and_says_why_no_other() -> None:
+    plan = plan_of(["suite=vision"])
+    assert {cell.backend for cell in plan.cells.values()} == {"onnxruntime"}
+    reasons = "\n".join(plan.excluded.values())
+    for said in (
+        "neither its architecture nor its projector",
+        "mlx-vlm 0.7.10 computes another model",
+        "not made here",
+    ):
+        assert said in reasons
+    entry = plan.models["phi-tiny-vision"]
+    assert (entry.text, entry.questions) == ("data/pictures/evaluation.jsonl", "data/pictures")
+    assert entry.weights == "artifacts/models/phi-tiny-vision"
+
+
+def test_the_real_model_is_planned_without_network_or_files() -> None:
+    plan = plan_of(["model=[phi-4-multimodal]", "precision=[int4]", "target=[cpu]"])
+    assert list(plan.cells) == ["phi-4-multimodal_int4_onnxruntime_cpu"]
+
+
+def test_forms_and_recipes_that_take_no_pictures_are_left_out() -> None:
+    words = ["model=[phi-tiny-vision]", "backend=[onnxruntime]", "precision=[int4,fit]", "target=[cpu,qnn-htp]"]
+    plan = plan_of(words)
+    assert list(plan.cells) == ["phi-tiny-vision_int4_onnxruntime_cpu"]
+    assert "form qnn takes no pictures" in plan.excluded["phi-tiny-vision_int4_onnxruntime_qnn-htp"]
+    assert "not searched for models that see" in plan.excluded["phi-tiny-vision_fit_onnxruntime_cpu"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([f"{SEES}.modality=speech"], "modality 'speech' is not known: Phi4MMForCausalLM is taken with `vision`"),
+        ([f"{SEES}.modality="], "modality is not set"),
+        ([f"{SEES}.pictures="], "pictures is empty: JSONL rows of image, question and answer"),
+        ([f"{SEES}.pictures=away.jsonl"], "there is no file away.jsonl"),
+        ([f"{SEES}.pictures=data/english/questions.jsonl"], "questions.jsonl:1: `image` is missing"),
+        ([f"{SEES}.adapter=models/phi-tiny"], "adapter"),
+        (["model=[phi-tiny]", "model.phi-tiny.modality=vision"], "Phi3ForCausalLM takes text alone here"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_runs(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan_of(["suite=vision", *words])
+
+
+def test_a_row_whose_picture_is_away_is_named(tmp_path: object) -> None:
+    rows = ROOT / str(tmp_path) / "rows.jsonl"
+    rows.write_text('{"image": "a.png", "question": "?", "answer": "."}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="names a.png, which is no file"):
+        plan_of(["suite=vision", f"{SEES}.pictures={rows}"])
