@@ -13,13 +13,13 @@ FRONT = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
 LARGEST = 1_000_000  # bytes; a licence is a text
 
 
-def copy_licence(source: Path, folder: Path) -> list[str]:
-    """Copy the licence's files; their names, sorted."""
+def copy_licence(source: Path, folder: Path, suffix: str = "") -> list[str]:
+    """Copy the licence's files, each with `suffix` at the end of its name; their names there, sorted."""
     found = [path for path in sorted(source.iterdir()) if NAMES.match(path.name) and path.is_file()]
     found = [path for path in found if path.stat().st_size <= LARGEST]
     for path in found if source != folder else ():
-        copy_file(path, folder / path.name)
-    return [path.name for path in found]
+        copy_file(path, folder / f"{path.name}{suffix}")
+    return [f"{path.name}{suffix}" for path in found]
 
 
 def card_licence(source: Path) -> str:

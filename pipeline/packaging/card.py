@@ -188,7 +188,9 @@ def _licence(manifest: Mapping[str, Any]) -> str:
     if forbids_redistribution(licence):
         return f"{licence}, as the source model. **It forbids redistribution: this package is for your own devices.**"
     files = ", ".join(f"[{name}]({name})" for name in manifest.get("license_files") or ())
-    return f"{licence}, as the source model{f': {files}' if files else ''}."
+    adapters = (manifest["source"].get("adapter") or {}).get("license")
+    beside = f", with an adapter under {adapters}" if adapters else ""
+    return f"{licence}, as the source model{beside}{f': {files}' if files else ''}."
 
 
 def _plain(value: Any) -> str:

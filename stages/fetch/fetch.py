@@ -72,7 +72,9 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
     if adapter:
         copy_adapters_tokenizer(adapter.folder, folder)
     complete(folder, config)
-    licence = {"license": card_licence(source), "license_files": copy_licence(source, folder)}
+    licence: JSON = {"license": card_licence(source), "license_files": copy_licence(source, folder)}
+    if adapter:
+        licence["license_files"] += copy_licence(adapter.folder, folder, ".adapter")
     if base != folder:
         shutil.rmtree(folder / BASE, ignore_errors=True)
     check_tokenizer(folder, config["vocab_size"] + (MEDIA_TOKENS if entry.modality else 0))
@@ -97,6 +99,7 @@ def _described(adapter: Adapter) -> JSON:
         "method": "DoRA" if adapter.config.get("use_dora") else "LoRA",
         "rank": adapter.config["r"],
         "alpha": adapter.config["lora_alpha"],
+        "license": card_licence(adapter.folder),
         "sha256": {name: sha256(adapter.folder / name) for name in (ADAPTER, WEIGHTS)},
     }
 
