@@ -93,6 +93,28 @@ def test_a_build_computes_with_the_values_that_the_search_was_told(name: str, ti
     assert stats.bits_per_weight * weights == pytest.approx(bits, rel=0.01)
 
 
+def test_scales_lie_in_16_bits_and_the_session_folds_their_cast(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    name, checkpoint = "onnxruntime", checkpoint_of(tmp_path / "model", tie_word_embeddings=True)
+    (tmp_path / "built").mkdir()
+    wanted = order(recipe_of(name, table_of(name, tied=True)), tmp_path / "built", Calibration(TEXT), checkpoint)
+    load_backend(name).stream(checkpoint, form_of(name), wanted)
+    graph = onnx.load(tmp_path / "built/model.onnx", load_external_data=False).graph
+    scales = [tensor for tensor in graph.initializer if tensor.name.endswith("_scales")]
+    assert scales and {tensor.data_type for tensor in scales} == {onnx.TensorProto.FLOAT16}
+    casts = {node.name for node in graph.node if node.op_type == "Cast" and node.name.endswith("_scales/Cast")}
+    assert len(casts) == len(scales)
+    assert {node.name for node in graph.node[: len(casts)]} == casts  # nodes lie in topological order
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "built/optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(tmp_path / "built/model.onnx", options, providers=["CPUExecutionProvider"])
+    loaded = onnx.load(tmp_path / "built/optimized.onnx", load_external_data=False).graph
+    assert not casts & {node.name for node in loaded.node}
+
+
 @pytest.mark.parametrize("name", ["openvino"])
 def test_an_export_makes_the_bytes_that_a_streamed_checkpoint_makes(name: str, tmp_path: Path) -> None:
     backend, form, checkpoint = load_backend(name), form_of(name), checkpoint_of(tmp_path / "model")

@@ -13,11 +13,12 @@ from pipeline.backends.base import Calibration
 from pipeline.backends.onnxruntime.backend import OnnxRuntimeBackend
 from pipeline.backends.onnxruntime.contents import contents
 from pipeline.backends.onnxruntime.files import DATA
+from pipeline.backends.onnxruntime.integer import quantize_dynamic
 from pipeline.errors import ConfigError, QualityError, ToolError
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.contract.contract import reference_of
-from tests.support.backends import order
+from tests.support.backends import conf_of, order
 from tests.support.onnx_files import exported
 from tests.support.tiny import tiny_config, write_checkpoint
 
@@ -186,3 +187,25 @@ def test_a_streamed_build_has_the_bytes_of_a_converted_and_quantized_one(
     assert backend.stream(checkpoint, form, order(recipe, tmp_path / "streamed")) == stats
     assert digests(tmp_path / "streamed") == digests(tmp_path / "built")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "export", "model", "streamed"]
+
+
+def test_sums_of_products_do_not_saturate_on_a_cpu_without_vnni(tmp_path: Path) -> None:
+    """Two products of unsigned and signed bytes are summed in 16 bits there: 2 · 255 · 127 is more than they hold."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    puts = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64]) for name in ("x", "y")]
+    weights = numpy_helper.from_array(np.ones((64, 64), "f4"), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "sums", puts[:1], puts[1:], [weights])
+    (tmp_path / "export").mkdir()
+    opset = helper.make_opsetid("", 21)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "export/model.onnx")
+    recipe = conf_of("onnxruntime")["recipes"]["int8"]["dynamic"]
+    settings = {key: value for key, value in recipe.items() if key not in ("method", "form")}
+    (tmp_path / "built").mkdir()
+    quantize_dynamic(
+        tmp_path / "export", order(Recipe("dynamic", Family.INT8, "dynamic", "fp32", settings), tmp_path / "built")
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "built/model.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": np.ones((1, 64), "f4")})[0] == pytest.approx(64, rel=0.02)
