@@ -1,4 +1,4 @@
-"""docs/performance.md from benchmarks/results/*.json: tables between the page's markers, and a plot.
+"""docs/performance.md and docs/fit.md from benchmarks/results/*.json: tables between the pages' markers, and plots.
 
 python benchmarks/report.py
 """
@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import frontier  # noqa: E402
+
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+SEARCHES = ROOT / "docs" / "fit.md"
 PLOT = ROOT / "docs" / "images" / "scale.png"
 END = "<!-- end -->\n"
 
@@ -160,11 +165,21 @@ def plot(results: list[dict[str, Any]]) -> None:
     figure.savefig(PLOT, metadata={"Software": None})
 
 
+def olive(result: dict[str, Any]) -> str:
+    rows = []
+    for name, of in (("this project, the whole line", result["ours"]), ("Olive", result["theirs"])):
+        found = ", ".join(f"{cell} {figures['perplexity']:.4f}" for cell, figures in of["cells"].items())
+        rows.append([name, f"{of['cpu_s']:,.0f}", f"{of['wall_s']:,.0f}", found])
+    ratio = result["ratio"]
+    rows.append(["ratio", f"{ratio['cpu_s']:.2f}", f"{ratio['wall_s']:.2f}", ""])
+    return table(["", "CPU s", "wall s", "perplexity"], rows)
+
+
 def fill(text: str, name: str, content: str) -> str:
     """The page with the content between <!-- name --> and <!-- end -->."""
     start = f"<!-- {name} -->\n"
     if start not in text:
-        raise SystemExit(f"{PAGE}: no line {start.strip()}")
+        raise SystemExit(f"no line {start.strip()}")
     before, _, rest = text.partition(start)
     after = rest.partition(END)[2]
     return f"{before}{start}\n{content}\n{END}{after}"
@@ -177,6 +192,7 @@ def main() -> int:
         "compare_tools": tools,
         "decode": decode,
         "scale": scale,
+        "against_olive": olive,
     }
     for name, write in sections.items():
         path = RESULTS / f"{name}.json"
@@ -186,6 +202,10 @@ def main() -> int:
             if name == "scale":
                 plot(found)
     PAGE.write_text(text, encoding="utf-8")
+    if (path := RESULTS / "frontier.json").is_file():
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        frontier.draw(rows)
+        SEARCHES.write_text(fill(SEARCHES.read_text("utf-8"), "frontier", frontier.table(rows)), encoding="utf-8")
     return 0
 
 
