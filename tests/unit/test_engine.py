@@ -114,7 +114,11 @@ CALLS = {  # what the engine takes of DVC and Dask beside what they document, wi
     "distributed.scheduler.SchedulerState.bulk_schedule_unrunnable_after_adding_worker": ("ws",),
     "distributed.scheduler.Scheduler.transitions": ("recommendations", "stimulus_id"),
     "distributed.worker.Worker.set_resources": ("resources",),
+    "distributed.worker.Worker.close": ("reason",),
+    "distributed.Reschedule": None,
     "distributed.cli.dask_worker.main": None,
+    "dvc_objects.fs.base.FileSystem.pipe_file": ("path", "value"),
+    "dvc_objects.fs.base.FileSystem.remove": ("path",),
 }
 
 
@@ -137,6 +141,14 @@ def test_dvc_and_dask_have_what_the_engine_calls(name: str) -> None:
         return
     missing = set(CALLS[name] or ()) - set(inspect.signature(found).parameters)
     assert not missing, f"{name} takes no {', '.join(missing)}"
+
+
+def test_dvc_logs_why_a_file_was_not_moved() -> None:
+    """It counts them; the reason is in this logger's records alone."""
+    from dvc_data.hashfile import transfer
+
+    assert transfer.logger.name == "dvc_data.hashfile.transfer"
+    assert "logger.error(\"failed to transfer '%s'\", oid, exc_info=exc)" in inspect.getsource(transfer)
 
 
 def test_dvc_gives_its_lock_back_while_a_command_runs() -> None:
