@@ -75,7 +75,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(9, 5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for backend in dict.fromkeys(row["backend"] for row in rows):
+    for number, backend in enumerate(dict.fromkeys(row["backend"] for row in rows)):
         of, colour = [row for row in rows if row["backend"] == backend], COLOURS[backend]
         lines = [row["frontier"] for row in of if "frontier" in row]
         if lines:
@@ -94,9 +94,11 @@ def draw(rows: list[dict[str, Any]]) -> None:
             axes.annotate(
                 row["option"],
                 (row["mb"], row["kl_nats"]),
-                xytext=(7, 5),
+                xytext=((-9, -13) if number % 2 else (8, -13)) if found else (7, 5),
+                ha="right" if found and number % 2 else "left",
                 textcoords="offset points",
                 fontsize=8,
+                color=colour,
                 fontweight="bold" if found else "normal",
             )
         axes.plot([], [], marker="o", linestyle="none", color=colour, label=backend)
