@@ -23,6 +23,7 @@ BUILDS = (r"python -m pipeline compose\b", r"python -m pipeline run\b", r"dvc ex
 PLANNED = (r"python -m pipeline plan\b", r"dvc repro$")  # composed in test_docs.py; run behind what they follow
 NOT_RUN = {
     r"make (repro|test)$": "what CI and a fresh clone begin with",
+    r"make repro SUITE=vision$": "minutes; tests/contract/test_onnxruntime_pictures.py has its line small",
     r"source \.venv/bin/activate$|python -m (venv|pip)\b": "make install's, by hand",
     r"python -m pipeline ui$": "a server that stays: tests/tracking/test_ui.py",
     r"hf (download|upload)\b|npm pack\b|python -m pipeline\.reporting\.page\.bundle\b": "from and to the network",

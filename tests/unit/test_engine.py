@@ -20,7 +20,7 @@ SUITES = sorted(path.stem for path in (ROOT / "conf/suite").glob("*.yaml"))
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("engine") / "project")
-    for name in ("models/phi-tiny",):
+    for name in ("models/phi-tiny", "models/phi-tiny-vision"):
         (project.root / name).parent.mkdir(exist_ok=True)
         (project.root / name).symlink_to(ROOT / name)
     return project
