@@ -31,7 +31,7 @@ Pair = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 @register_model("phi_deploy")
-class PhiDeployLM(TemplateLM):  # type: ignore[misc]
+class PhiDeployLM(TemplateLM):  # type: ignore[misc]  # untyped base
     """package: a folder that the pipeline packaged. mode: accuracy, or default as its users get it.
 
     max_length: tokens of a window, at most the model's context. batch_size: sequences of one length at a time. What

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.backends.base import Order
 from pipeline.backends.onnxruntime.backend import BACKEND
+from pipeline.backends.onnxruntime.pictures.session import OnnxSight
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.request import RuntimeRequest
 from pipeline.model.loading import load_model
@@ -45,8 +46,7 @@ def triples(model: Path) -> list[Triple]:
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500), (1000, 300)], ids=str)
 def test_the_tower_sees_what_transformers_sees(size: tuple[int, int], model: Path, export: Path) -> None:
     seen = processed(drawn(*size))
-    with BACKEND.open_sight(export) as session:
-        own = session.seen(seen)  # type: ignore[attr-defined]
+    own = OnnxSight(export).seen(seen)
     its = features(load_tower(model), seen)
     assert own.shape == its.shape == (seen.tokens, its.shape[1])
     assert np.abs(own - its).max() < 2e-4

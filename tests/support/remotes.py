@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.cluster import free_port
 from tests.support.project import Project
@@ -77,10 +78,12 @@ def remote(project: Project, url: str, local: bool = False, **settings: str) -> 
         assert done.returncode == 0, done.stderr
 
 
-def _made(client: object) -> bool:
+def _made(client: Any) -> bool:
+    from botocore.exceptions import BotoCoreError
+
     try:
-        client.create_bucket(Bucket=BUCKET)  # type: ignore[attr-defined]
-    except Exception:  # it is not up yet
+        client.create_bucket(Bucket=BUCKET)
+    except BotoCoreError:  # it is not up yet
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from training.pictures.scenes import COLOURS, PLACES, Scene, Shape
@@ -43,7 +44,8 @@ def labels(scene: Scene, rows: int, columns: int) -> list[int]:
         _shape(pen, shape, scene.size[0] / 2, scene.size[1] / 2, number)
     width, height = scene.size
     at = [((c + 0.5) / columns * width, (r + 0.5) / rows * height) for r in range(rows) for c in range(columns)]
-    return [int(image.getpixel((int(x), int(y)))) - 1 for x, y in at]  # type: ignore[arg-type]
+    drawn = np.asarray(image)
+    return [int(drawn[int(y), int(x)]) - 1 for x, y in at]
 
 
 def _shape(pen: ImageDraw.ImageDraw, shape: Shape, width: float, height: float, number: int = 0) -> None:

@@ -66,7 +66,7 @@ def module(embed: Any) -> Any:
         grid = hidden.reshape(-1, PATCHES, PATCHES, hidden.shape[-1]).permute(0, 3, 1, 2)
         return embed.image_token_compression(grid).permute(0, 2, 3, 1)
 
-    class Sight(torch.nn.Module):  # type: ignore[misc]
+    class Sight(torch.nn.Module):  # type: ignore[misc]  # untyped base
         def __init__(self) -> None:
             super().__init__()
             self.embed = embed
