@@ -189,3 +189,4 @@ class Benchmark:
     threads: int
     busy_load: float
     modality: str = ""
+    more_prompt_tokens: tuple[int, ...] = ()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.answers import Example, Sample, Tasks
@@ -178,8 +178,19 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class AtLength:
+    """Speed behind a prompt of so many tokens, as medians over runs, and the process's peak memory until then."""
+
+    prompt_tokens: int
+    ttft_ms_p50: float
+    prefill_tokens_per_s: float
+    decode_tokens_per_s: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
 class Measured:
-    """A benchmark: figures, each run, the load by other processes before and after, and the machine."""
+    """A benchmark: figures, each run, the load by other processes before and after, the machine, longer prompts."""
 
     metrics: Speed
     extra: Mapping[str, float]
@@ -191,6 +202,7 @@ class Measured:
     load_after: float
     noisy: bool
     machine: Mapping[str, Any]
+    longer: tuple[AtLength, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

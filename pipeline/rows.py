@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.answers import Example, TaskDifference
-from pipeline.records import Quality, Speed
+from pipeline.records import AtLength, Quality, Speed
 from pipeline.types import Status
 
 
@@ -118,3 +118,4 @@ class Row:
     examples: tuple[Example, ...] = ()
     tasks: tuple[TaskDifference, ...] = ()
     harness: Mapping[str, float] | None = None
+    longer: tuple[AtLength, ...] = ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import first_line
@@ -19,10 +21,10 @@ class RuntimeRequest:
 
     task `generate`: greedy continuation of each of `prompts` (token ids) by `new_tokens` tokens, or to one of `stops`;
     answers {"tokens": [[...], ...]}.
-    task `measure`: load, then `warmup` + `runs` times prefill `prompt` and decode `new_tokens` tokens, with
-    `threads` threads; answers what `speeds` gives, and may add "extra": {<metric>: [...]}, what users of that
-    runtime are used to. `device` is a target's device (pipeline.harness.host.DEVICES) to measure on, or empty
-    for the CPU.
+    task `measure`: load, then for each of `prompts` (the shortest first) `warmup` + `runs` times prefill it and decode
+    `new_tokens` tokens, with `threads` threads; answers what `timed` gives, and may add "extra": {<metric>: [...]},
+    what users of that runtime are used to. `device` is a target's device (pipeline.harness.host.DEVICES) to measure
+    on, or empty for the CPU.
     task `chat`: greedy answers to `chats` of at most `new_tokens` tokens each, by the package's own template and as its
     users get them without settings; `context` is as many tokens as any chat with its answer takes. Answers
     {"chats": [...], "said": [...], "ended": [...]}: the text of each chat, of its answer, and whether a token ended it;
@@ -76,8 +78,35 @@ def serve(
     return 0
 
 
+def timed(load_s: float, request: RuntimeRequest, run: Callable[[list[int]], Run]) -> dict[str, Any]:
+    """The answer to `measure`: of the first prompt, and under "longer" of each further one.
+
+    `run` generates behind a prompt. Memory is the process's peak until then.
+    """
+    found = []
+    for prompt in map(list, request.prompts):
+        runs = [run(prompt) for _ in range(request.warmup + request.runs)][request.warmup :]
+        found.append({**speeds(load_s, len(prompt), request.new_tokens, runs), "peak_rss_bytes": peak_rss()})
+    return {**found[0], "longer": found[1:]}
+
+
+def peak_rss() -> int:
+    """The largest resident memory that this process had, in bytes."""
+    with suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):  # getrusage has the parent's, too, from before exec
+                return 1024 * int(line.split()[1])
+    if sys.platform != "win32":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    import psutil
+
+    return int(psutil.Process().memory_info().peak_wset)
+
+
 def speeds(load_s: float, prompt_tokens: int, new_tokens: int, runs: Sequence[Run]) -> dict[str, Any]:
-    """The answer to `measure`, of wall time around each run's generation: one figure per run."""
+    """Of one prompt, from wall time around each run's generation: one figure per run."""
     return {
         "load_s": load_s,
         "ttft_ms": [1000 * first for first, _ in runs],

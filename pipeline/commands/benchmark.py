@@ -16,9 +16,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=None, help="where to write (default: PACKAGE-name.benchmark.json)")
     parser.add_argument("--device", default=None, help="a target's device; without it, the package's target's")
     parser.add_argument("--json", action="store_true", help="what was measured, as JSON")
-    for field in fields(BenchmarkConf):
-        option = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(option, type=type(field.default), default=field.default, help="as in conf/config.yaml")
+    standard = BenchmarkConf()
+    for field in fields(standard):
+        option, default = f"--{field.name.replace('_', '-')}", getattr(standard, field.name)
+        several = isinstance(default, list)
+        parser.add_argument(
+            option,
+            type=int if several else type(default),
+            nargs="*" if several else None,
+            default=default,
+            help="as in conf/config.yaml",
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.errors import ArtifactError, ConfigError
     from pipeline.files import write_json
     from pipeline.harness import host
-    from pipeline.matrix.checks import LEAST_RUN
+    from pipeline.matrix.checks import LEAST_RUN, wrong_lengths
     from pipeline.matrix.schema import BenchmarkConf
     from pipeline.packaging.benchmark_file import FORMAT, package_digest, sealed
     from pipeline.packaging.manifest import verify
@@ -52,8 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     low = [
         f"--{name.replace('_', '-')} is at least {least}" for name, least in LEAST_RUN.items() if settings[name] < least
     ]
+    more = wrong_lengths(settings)
+    low += [problem.replace("benchmark.more_prompt_tokens", "--more-prompt-tokens") for problem in more]
     if low:
         raise ConfigError("; ".join(low))
+    settings["more_prompt_tokens"] = tuple(settings["more_prompt_tokens"])
     asked = Benchmark(backend=cell["backend"], device=device, modality=manifest.get("modality", ""), **settings)
     measured = measure(arguments.package, asked, machine)
     origin = Origin(FORMAT, cell["id"], cell["backend"], device, package_digest(arguments.package))

@@ -49,7 +49,8 @@ class Wanted:
     def flags(self) -> list[str]:
         names = ("prompt_tokens", "new_tokens", "warmup", "runs", "threads", "busy_load")
         pairs = ((f"--{name.replace('_', '-')}", str(getattr(self.benchmark, name))) for name in names)
-        return [word for pair in pairs for word in pair]
+        longer = map(str, self.benchmark.more_prompt_tokens)
+        return [*(word for pair in pairs for word in pair), "--more-prompt-tokens", *longer]
 
 
 def wanted(plan: Plan, jobs: Mapping[str, Job], entries: Mapping[str, JSON], here: JSON) -> list[Wanted]:

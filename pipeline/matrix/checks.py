@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
     problems += [
         f"benchmark.{key} must be at least {least}" for key, least in LEAST_RUN.items() if benchmark[key] < least
     ]
+    problems += wrong_lengths(benchmark)
     for name, target in config["target"].items():
         problems += check_gates(name, target)
     shapes = {}
@@ -103,10 +104,22 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
         length = shapes[name].context_length
         if length and evaluate["window"] > length:
             problems.append(f"evaluate.window {evaluate['window']} is longer than {name}'s context of {length}")
+        asked = max((benchmark["prompt_tokens"], *benchmark["more_prompt_tokens"])) + benchmark["new_tokens"]
+        if length and asked > length:
+            said = f"benchmark: {asked} tokens, of its longest prompt and new_tokens"
+            problems.append(f"{said}, are more than {name}'s context of {length}; benchmark.more_prompt_tokens=[]")
     problems += found
     if problems:
         raise ConfigError("; ".join(problems))
     return shapes
+
+
+def wrong_lengths(benchmark: Mapping[str, Any]) -> list[str]:
+    """Prompts grow from one to the next: memory is the largest until then."""
+    lengths = (benchmark["prompt_tokens"], *benchmark["more_prompt_tokens"])
+    if all(short < long for short, long in pairwise(lengths)):
+        return []
+    return [f"benchmark.more_prompt_tokens {list(lengths[1:])}: each is more than the one before, {lengths[0]} first"]
 
 
 def _of_modality(name: str, model: Mapping[str, Any], shape: Dimensions) -> list[str]:

@@ -159,8 +159,9 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         found.append(Need("package", key, STAGE_S + 3.5 * size / 1e9, PROCESS))
         if cell.package.device:
             continue
-        once = cell.benchmark.prompt_tokens * shapes[cell.model].parameters / rates.scored
-        once += cell.benchmark.new_tokens * size / rates.read
+        prompts = (cell.benchmark.prompt_tokens, *cell.benchmark.more_prompt_tokens)
+        once = sum(prompts) * shapes[cell.model].parameters / rates.scored
+        once += len(prompts) * cell.benchmark.new_tokens * size / rates.read
         runs = cell.benchmark.runs + cell.benchmark.warmup
         found.append(Need("benchmark", key, STAGE_S + runs * once / speedup, PROCESS + size * rates.held))
     return found

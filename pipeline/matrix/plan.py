@@ -194,6 +194,7 @@ def _build(
 def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, Any]) -> CellEntry:
     model, recipe, device = config["model"][c.model], built.quantize.recipe, c.target_conf["device"]
     card, architecture = c.backend_conf["card"], ARCHITECTURES.get(c.dimensions.architecture)
+    more = () if c.modality else tuple(config["benchmark"]["more_prompt_tokens"])
     return CellEntry(
         model=c.model,
         backend=c.backend,
@@ -219,7 +220,9 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
             run=c.target_conf["run"],
             modality=c.modality,
         ),
-        benchmark=Benchmark(backend=c.backend, device=device, modality=c.modality, **config["benchmark"]),
+        benchmark=Benchmark(
+            backend=c.backend, device=device, modality=c.modality, **{**config["benchmark"], "more_prompt_tokens": more}
+        ),
     )
 
 

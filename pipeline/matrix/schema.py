@@ -168,6 +168,7 @@ class BenchmarkConf:
     """Speed: one package at a time, in a fresh process."""
 
     prompt_tokens: int = 128
+    more_prompt_tokens: list[int] = field(default_factory=lambda: [1024])
     new_tokens: int = 64
     warmup: int = 1
     runs: int = 5

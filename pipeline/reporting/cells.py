@@ -89,6 +89,7 @@ def _row(cell: str, plan: Plan, results: Results, root: Path) -> Row:
         examples=judged.examples if judged else (),
         tasks=judged.tasks.differences if judged and judged.tasks else (),
         harness=_harness(cell, packaged, root),
+        longer=measured.longer if measured else (),
     )
 
 

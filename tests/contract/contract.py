@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -197,11 +198,16 @@ class BackendContract:
 
     def test_its_runtime_measures(self, workshop: Workshop) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))
-        request = RuntimeRequest("measure", [list(range(3, 35))], 6, threads=1, warmup=1, runs=3)
+        prompts = [list(range(3, 35)), [3 + i % 200 for i in range(600)]]
+        request = RuntimeRequest("measure", prompts, 6, threads=1, warmup=1, runs=3)
         answer = ask_runtime(self.name, build, request)
+        (longer,) = answer.value["longer"]
         assert answer.value["load_s"] > 0 and answer.peak_rss_bytes > 10_000_000
+        assert 10_000_000 < answer.value["peak_rss_bytes"] <= longer["peak_rss_bytes"]
+        assert median(longer["ttft_ms"]) > 2 * median(answer.value["ttft_ms"])  # not from a cache of prefixes
         for name in ("ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s"):
-            assert len(answer.value[name]) == 3 and min(answer.value[name]) > 0
+            for found in (answer.value, longer):
+                assert len(found[name]) == 3 and min(found[name]) > 0
 
     def test_a_package_that_is_cut_is_one_clear_line(self, workshop: Workshop, tmp_path: Path) -> None:
         build, _ = workshop.build(workshop.recipe("int4", "default"))

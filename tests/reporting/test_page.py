@@ -21,6 +21,8 @@ from tests.reporting.matrix import SPEED, Matrix
 from tests.reporting.pages import html_of, many
 from tests.support.chromium import Elements
 
+AT = {"ttft_ms_p50": 40.0, "prefill_tokens_per_s": 900.0, "decode_tokens_per_s": 60.0, "peak_rss_bytes": 5e8}
+
 pytestmark = pytest.mark.usefixtures("undrawn")
 HOSTILE = "<script>alert(1)</script>"
 
@@ -124,6 +126,14 @@ def test_speeds_at_other_lengths_are_columns_of_those_that_have_them(four: Matri
     html, _ = html_of(four)
     table = html.partition('id="speed"')[2].partition("</table>")[0]
     assert ">prefill 512 tok/s</button>" in table and table.count(">930.6</td>") == 1
+
+
+def test_speeds_behind_longer_prompts_have_a_line_for_each_length(four: Matrix) -> None:
+    longer = [{**AT, "prompt_tokens": 1024, "peak_rss_bytes": 412_000_000}, {**AT, "prompt_tokens": 4096}]
+    four.benchmark("phi-tiny_int4_onnxruntime_cpu", metrics=SPEED, longer=longer)
+    html, _ = html_of(four)
+    table = html.partition("Behind longer prompts")[2].partition("</table>")[0]
+    assert table.count("<tr") == 1 + 3 and ">4,096</td>" in table and ">412</td>" in table
 
 
 def test_the_page_names_the_checkpoint_and_the_data_by_their_digests(matrix: Matrix) -> None:

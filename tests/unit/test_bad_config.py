@@ -82,6 +82,14 @@ CASES = {
     "window longer than the context": (["evaluate.window=100000"], "longer than local's context of"),
     "window of one token": (["evaluate.window=1"], "evaluate.window must be at least 2"),
     "no runs": (["benchmark.runs=0"], "benchmark.runs must be at least 1"),
+    "lengths that do not grow": (
+        ["benchmark.more_prompt_tokens=[1024,512]"],
+        r"benchmark.more_prompt_tokens \[1024, 512\]: each is more than the one before, 128 first",
+    ),
+    "a prompt longer than the context": (
+        ["benchmark.more_prompt_tokens=[100000]"],
+        "benchmark: 100064 tokens, .*more than local's context of",
+    ),
     "broken override": (["evaluate.window"], "error: .*evaluate.window"),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.request import RuntimeRequest, serve, speeds
+from pipeline.backends.request import RuntimeRequest, serve, timed
 from pipeline.harness.interpreter import hide
 
 
@@ -75,10 +75,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     if request.task == "generate":  # held against logits in fp32
         model.set_dtype(mx.float32)
         return {"tokens": [generate(model, prompt, count, request.stops)[0] for prompt in prompts]}
-    for _ in range(request.warmup):
-        generate(model, prompts[0], count)
-    runs = [generate(model, prompts[0], count)[1:] for _ in range(request.runs)]
-    return speeds(load_s, len(prompts[0]), count, runs)
+    return timed(load_s, request, lambda prompt: generate(model, prompt, count)[1:])
 
 
 if __name__ == "__main__":

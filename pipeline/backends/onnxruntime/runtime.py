@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
 from pipeline.backends.onnxruntime.genai import GenaiModel
-from pipeline.backends.request import RuntimeRequest, serve, speeds
+from pipeline.backends.request import RuntimeRequest, serve, timed
 
 
 def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
@@ -91,14 +92,13 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
         from pipeline.backends.onnxruntime.pictures.runtime import answer as answer_of_pictures
 
         return answer_of_pictures(model, load_s, request)
-    count, prompt = request.new_tokens, request.prompts[0]
+    count = request.new_tokens
     if request.task == "generate":
         stops = {"stops": request.stops} if request.stops else {}
         return {"tokens": [model.generate(prompt, count, **stops)[0] for prompt in request.prompts]}
-    for _ in range(request.warmup):
-        model.generate(prompt, count)
-    runs = [model.generate(prompt, count)[1:] for _ in range(request.runs)]
-    return speeds(load_s, len(prompt), count, runs)
+    if is_fixed(Path(package)):  # longer prompts do not fit
+        request = replace(request, prompts=request.prompts[:1])
+    return timed(load_s, request, lambda prompt: model.generate(prompt, count)[1:])
 
 
 if __name__ == "__main__":

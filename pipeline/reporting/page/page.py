@@ -17,7 +17,7 @@ from pipeline.reporting.page.charts import chart, gates, points
 from pipeline.reporting.page.frontier import frontier
 from pipeline.reporting.page.made import commands, made_of, models_of, steps
 from pipeline.reporting.page.samples import samples, task_samples
-from pipeline.reporting.page.sections import MAIN, lost, speeds, table
+from pipeline.reporting.page.sections import MAIN, lengths, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
 from pipeline.reporting.verdict import Said, verdict
 from pipeline.rows import Row
@@ -58,6 +58,7 @@ def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = (), commit: st
         samples=samples(rows),
         tasks=task_samples(rows),
         speed=speeds(rows),
+        lengths=lengths(rows),
         missing=missing(rows, plan.excluded),
         models=models_of(rows),
         rows=rows,

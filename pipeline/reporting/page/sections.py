@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
+from pipeline.records import AtLength
 from pipeline.reporting.figures import COLUMNS, NOISY, NONE, Column, divergence, rate, status
 from pipeline.reporting.uncertain import ERRORS, OF_COUNTS, written
 from pipeline.reporting.verdict import called
@@ -74,6 +75,33 @@ def speeds(rows: Sequence[Row]) -> Table:
         for line in held.lines
     )
     return Table((*held.header, *(_named(name) for name in more)), lines)
+
+
+def lengths(rows: Sequence[Row]) -> Table:
+    """Speed and memory behind longer prompts: a line for each cell and length, empty where one length was measured."""
+    header = ("prompt tokens", "first token ms", "prompt tok/s", "decode tok/s", "memory MB")
+    lines = [
+        Line(row, called(row, rows), status(row), _at(row, at)) for row in rows for at in _lengths(row) if row.longer
+    ]
+    return Table(header, tuple(lines))
+
+
+def _lengths(row: Row) -> list[AtLength]:
+    found = row.metrics
+    names = [field.name for field in fields(AtLength)][1:]
+    shortest = row.settings.get("benchmark", {}).get("prompt_tokens", 0)
+    return [AtLength(shortest, *(getattr(found, name) for name in names)), *row.longer]
+
+
+def _at(row: Row, at: AtLength) -> tuple[tuple[str, float | None], ...]:
+    mark = NOISY if row.noisy else ""
+    return (
+        (f"{at.prompt_tokens:,}", at.prompt_tokens),
+        (rate(at.ttft_ms_p50) + mark, at.ttft_ms_p50),
+        (rate(at.prefill_tokens_per_s) + mark, at.prefill_tokens_per_s),
+        (rate(at.decode_tokens_per_s) + mark, at.decode_tokens_per_s),
+        (f"{at.peak_rss_bytes / 1e6:,.0f}", at.peak_rss_bytes),
+    )
 
 
 def _extra(row: Row, name: str) -> str:
