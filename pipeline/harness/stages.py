@@ -20,8 +20,11 @@ _MODEL = tuple(
     f"pipeline/model/{name}.py"
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
 )
-_SIGHT = tuple(f"pipeline/pictures/{name}.py" for name in ("__init__", "phi4mm", "processing", "tower"))
-_TRIPLES = ("pipeline/pictures/rows.py", "pipeline/pictures/triples.py")
+_SIGHT = tuple(
+    f"pipeline/pictures/{name}.py"
+    for name in ("__init__", "clip", "kinds", "parts", "phi3v", "phi4mm", "processing", "rows", "tower")
+)
+_TRIPLES = ("pipeline/pictures/triples.py",)
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request", "texts"))
 _CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _BACKEND = (

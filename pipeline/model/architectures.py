@@ -50,7 +50,7 @@ _ALL = (
     Architecture("Phi3ForCausalLM", "phi3", layered=True, defaults=_PHI3),
     # transformers 5 writes the other name
     Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",), defaults=_PHIMOE),
-    Architecture("Phi3VForCausalLM", "phi3_v", text=False),
+    Architecture("Phi3VForCausalLM", "phi3_v", text=False, sees=True, defaults=_PHI3),
     Architecture("Phi4MMForCausalLM", "phi4mm", text=False, sees=True, defaults=_PHI3),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _ALL}

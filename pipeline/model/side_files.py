@@ -28,6 +28,7 @@ NAMES = (
     "vocab.json",
 )
 OF_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "vocab.json")
+GENERATION = "generation_config.json"
 TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"  # transformers' names
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MARK = b"\xef\xbb\xbf"  # UTF-8's byte-order mark
@@ -68,10 +69,8 @@ def complete(folder: Path, config: Mapping[str, Any]) -> None:
         )
     if tokenizer.get("truncation") or tokenizer.get("padding"):
         _write(folder / "tokenizer.json", {**tokenizer, "truncation": None, "padding": None})
-    if not (folder / "generation_config.json").is_file():
-        _write(
-            folder / "generation_config.json", {name: config[name] for name in TOKENS if config.get(name) is not None}
-        )
+    if not (folder / GENERATION).is_file():
+        _write(folder / GENERATION, {name: config[name] for name in TOKENS if config.get(name) is not None})
     settings = _read(folder / "tokenizer_config.json")
     if settings is None:
         settings = _settings(tokenizer, config)
@@ -81,7 +80,7 @@ def complete(folder: Path, config: Mapping[str, Any]) -> None:
 
 def stop_ids(folder: Path) -> list[int]:
     """The ids that end an answer: generation_config.json's, else config.json's."""
-    for name in ("generation_config.json", "config.json"):
+    for name in (GENERATION, "config.json"):
         ids = (_read(folder / name) or {}).get("eos_token_id")
         if ids is not None:
             return sorted(ids if isinstance(ids, list) else [ids])

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckpointError
 from pipeline.model.adapter import Adapter
 from pipeline.model.checkpoint import Tensor
-from pipeline.types import JSON
+from pipeline.pictures.parts import CHANNELS, PATCH, REFETCH, Parts, check_named, positive, shapes_of, tower_of
 
 ARCHITECTURE, VISION = "Phi4MMForCausalLM", "vision"
 IMAGE_TOKEN, IMAGE_TOKEN_ID = "<|endoftext10|>", 200010  # noqa: S105 - compiled into the runtimes
@@ -37,27 +36,7 @@ NOT_OF_TEXT = (
     *("interpolate_factor", "full_attn_mod"),
 )
 SIGLIP_HEADS = 16  # of SigLIP-400M, whose sizes are in Microsoft's code; a `vision_tower` in config.json says others
-SIDE, PATCH, CHANNELS = 448, 14, 3
-REFETCH = "copy or fetch the checkpoint again"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Tensors of the decoder by their plain names, its adapter, those of the tower by transformers' names, its sizes.
-
-    tower: what Phi4MultimodalVisionConfig takes.
-    """
-
-    text: Mapping[str, Tensor]
-    adapter: Adapter
-    sight: Mapping[str, Tensor]
-    tower: JSON
-
-
-def text_config(config: Mapping[str, Any]) -> JSON:
-    """config.json of the decoder alone: a Phi-3."""
-    said = {name: value for name, value in config.items() if name not in NOT_OF_TEXT}
-    return {**said, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3"}
+SIDE = 448
 
 
 def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> Parts:
@@ -79,11 +58,12 @@ def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Pat
     adapter = _adapter(factors, config, folder, where)
     if not seen:
         raise CheckpointError(f"it lacks its tower: no tensor {IMAGE}…", where=where, hint=REFETCH)
-    tower = _tower(seen, config, where)
+    tower = tower_of(seen, config, TOWER, IMAGE, SIGLIP_HEADS, where)
     hidden = config.get("hidden_size")
     needed = dict(_needed(tower, hidden if isinstance(hidden, int) else 0))
-    _check(seen, needed, tower["num_hidden_layers"], where)
-    return Parts(text, adapter, {_native(name): seen[name] for name in needed}, tower)
+    unused = (f"{TOWER}encoder.layers.{tower['num_hidden_layers'] - 1}.", f"{TOWER}post_layernorm.", f"{TOWER}head.")
+    check_named(seen, needed, unused, IMAGE, where)
+    return Parts(text, {_native(name): seen[name] for name in needed}, tower, adapter)
 
 
 def _adapter(factors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, where: str) -> Adapter:
@@ -91,73 +71,19 @@ def _adapter(factors: Mapping[str, Tensor], config: Mapping[str, Any], folder: P
     if not factors:
         raise CheckpointError("it lacks its vision adapter: no tensor …lora_A.vision.weight", where=where, hint=REFETCH)
     said = config.get("vision_lora")
-    if not isinstance(said, dict) or not all(_positive(said.get(key)) for key in ("r", "lora_alpha")):
+    if not isinstance(said, dict) or not all(positive(said.get(key)) for key in ("r", "lora_alpha")):
         raise CheckpointError("config.json's vision_lora has no positive r and lora_alpha", where=where)
     settings = {"peft_type": "LORA", "r": said["r"], "lora_alpha": said["lora_alpha"], "target_modules": [*TARGETS]}
     return Adapter(folder, settings, factors)
 
 
-def _tower(seen: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -> JSON:
-    """Sizes: of its tensors, but for the number of heads, which config.json says or SigLIP's is."""
-    layers = {int(found[1]) for name in seen if (found := re.match(rf"{TOWER}encoder\.layers\.(\d+)\.", name))}
-    table, inner = (
-        seen.get(f"{TOWER}{name}.weight") for name in ("embeddings.position_embedding", "encoder.layers.0.mlp.fc1")
-    )
-    if table is None or inner is None or layers != set(range(len(layers))) or len(layers) < 2:
-        raise CheckpointError(f"its tower is not whole: tensors {IMAGE}{TOWER}… are missing", where=where, hint=REFETCH)
-    said = config.get("vision_tower")
-    heads = (said if isinstance(said, dict) else {}).get("num_attention_heads", SIGLIP_HEADS)
-    width = table.shape[-1]
-    if not _positive(heads) or width % heads:
-        raise CheckpointError(f"its tower of width {width} has {heads!r:.20} heads", where=where)
-    return {
-        "hidden_size": width,
-        "intermediate_size": inner.shape[0],
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": heads,
-    }
-
-
 def _needed(tower: Mapping[str, int], hidden: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of what pictures go through: of the tower all layers but the last."""
-    d, inner = tower["hidden_size"], tower["intermediate_size"]
+    d = tower["hidden_size"]
     yield f"{TOWER}embeddings.patch_embedding.weight", (d, CHANNELS, PATCH, PATCH)
     yield f"{TOWER}embeddings.patch_embedding.bias", (d,)
     yield f"{TOWER}embeddings.position_embedding.weight", ((SIDE // PATCH) ** 2, d)
-    shapes = {
-        **{f"layer_norm{n}": ((d,), (d,)) for n in (1, 2)},
-        **{f"self_attn.{part}_proj": ((d, d), (d,)) for part in ("q", "k", "v", "out")},
-        "mlp.fc1": ((inner, d), (inner,)),
-        "mlp.fc2": ((d, inner), (d,)),
-    }
-    for layer in range(tower["num_hidden_layers"] - 1):
-        for name, (weight, bias) in shapes.items():
-            at = f"{TOWER}encoder.layers.{layer}.{name}"
-            yield from ((f"{at}.weight", weight), (f"{at}.bias", bias))
-    yield from (("glb_GN", (1, 1, d)), ("sub_GN", (1, 1, 1, d)))
-    yield from (("img_projection.0.weight", (hidden, d)), ("img_projection.0.bias", (hidden,)))
-    yield from (("img_projection.2.weight", (hidden, hidden)), ("img_projection.2.bias", (hidden,)))
-
-
-def _check(seen: Mapping[str, Tensor], needed: Mapping[str, tuple[int, ...]], layers: int, where: str) -> None:
-    unused = (f"{TOWER}encoder.layers.{layers - 1}.", f"{TOWER}post_layernorm.", f"{TOWER}head.")
-    absent = [name for name in needed if name not in seen]
-    extra = sorted(
-        name for name in seen if name not in needed and not name.startswith(unused) and "position_ids" not in name
-    )
-    if absent:
-        raise CheckpointError(
-            f"{len(absent)} tensors of its tower are missing, the first is {IMAGE}{absent[0]}",
-            where=where,
-            hint=REFETCH,
-        )
-    if extra:
-        raise CheckpointError(f"it holds a tensor that is not known: {IMAGE}{extra[0]}", where=where)
-    for name, shape in needed.items():
-        if seen[name].shape != shape:
-            raise CheckpointError(
-                f"{IMAGE}{name} has shape {list(seen[name].shape)}, its tower's sizes give {list(shape)}", where=where
-            )
+    yield from shapes_of(tower, TOWER, hidden, d)
 
 
 def _native(name: str) -> str:
@@ -165,7 +91,3 @@ def _native(name: str) -> str:
         if name.startswith(old):
             return new + name.removeprefix(old)
     return name
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,8 +1,9 @@
-"""A picture file → what Phi-4-multimodal's tower is given: crops of 448 × 448 and which patches of them are picture.
+"""A picture file → what a tower is given: the whole and its crops, and which patches of them are picture.
 
-Microsoft's processing_phi4mm.py in Pillow and numpy: the picture is scaled to fit a grid of crops (bilinear), filled up
-with white, cut; before the crops comes the whole, made smaller (bicubic with a = -0.75 and no anti-aliasing, as torch's
-interpolate has it: R. G. Keys 1981).
+Microsoft's processing_phi4mm.py and processing_phi3_v.py in Pillow and numpy: the picture is scaled to fit a grid of
+crops (bilinear), filled up with white, cut; before the crops comes the whole, made smaller (bicubic with a = -0.75 and
+no anti-aliasing, as torch's interpolate has it: R. G. Keys 1981). Phi-4-multimodal's crops are of 448 × 448, as many as
+the pixels need; Phi-3.5-vision's of 336 × 336, as many as fit into 16 along the longer side.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.pictures.kinds import PHI3V, PHI4MM, Kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE, PATCH = 448, 14  # pixels of a crop's side, and of a patch's
+SIDE, PATCH = PHI4MM.side, 14  # pixels of a crop's side, and of a patch's
 PATCHES = SIDE // PATCH
 MOST_CROPS = 36
+MOST_TILES = 16  # of Phi-3.5-vision: for one picture, as its card says; preprocessor_config.json's 4 are for several
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 MOST_PIXELS = 50_000_000  # decoded: 150 MB
 LEAST = 10  # pixels that are left of the shorter side, at least
 SHARPNESS = -0.75
@@ -33,8 +37,9 @@ SHARPNESS = -0.75
 class Picture:
     """What a tower is given: the whole and its crops.
 
-    pixels: float32 [1 + crops, 3, 448, 448] in -1…1; mask: bool [1 + crops, 32, 32], whether a patch is picture;
-    height, width: of the grid of crops, in pixels. tokens: how many places it takes in a prompt.
+    pixels: float32 [1 + crops, 3, side, side], normalized; mask: bool [1 + crops, side / 14, side / 14], whether a
+    patch is picture (to Phi-3.5-vision all are); height, width: of the grid of crops, in pixels. tokens: how many
+    places it takes in a prompt.
     """
 
     pixels: NDArray[np.float32]
@@ -44,21 +49,26 @@ class Picture:
 
     @property
     def tokens(self) -> int:
-        """The whole's 16 rows of 16 and an end each, one between, and the picture's part of the grid likewise."""
-        half = PATCHES // 2
-        rows, columns = useful(self.mask[1:], self.height // SIDE, self.width // SIDE)
+        """The whole's rows of pairs of patches and an end each, one between, and the grid's picture likewise."""
+        half: int = self.mask.shape[-1] // 2
+        side = 2 * half * PATCH
+        rows, columns = useful(self.mask[1:], self.height // side, self.width // side)
         return half * (half + 1) + 1 + rows * (columns + 1)
 
 
 def useful(mask: NDArray[np.bool_], rows: int, columns: int) -> tuple[int, int]:
-    """Of a grid's pooled patches, mask [rows * columns, 32, 32] of its crops, how many rows and columns are picture."""
-    grid = mask[:, ::2, ::2].reshape(rows, columns, PATCHES // 2, PATCHES // 2).transpose(0, 2, 1, 3)
-    whole = grid.reshape(rows * PATCHES // 2, columns * PATCHES // 2)
+    """Of a grid's pooled patches, mask [rows * columns, n, n] of its crops, how many rows and columns are picture."""
+    half = mask.shape[-1] // 2
+    grid = mask[:, ::2, ::2].reshape(rows, columns, half, half).transpose(0, 2, 1, 3)
+    whole = grid.reshape(rows * half, columns * half)
     return int(whole[:, 0].sum()), int(whole[0].sum())
 
 
-def read_picture(path: Path) -> Picture:
-    """The file, decoded and cut. Raises DataError for one that is missing, broken, too large or too narrow."""
+def read_picture(path: Path, kind: Kind) -> Picture:
+    """The file, decoded and cut for models of a kind.
+
+    Raises DataError for one that is missing, broken, too large or too narrow.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -69,9 +79,9 @@ def read_picture(path: Path) -> Picture:
                     raise DataError(
                         f"{image.width} × {image.height} pixels are more than {MOST_PIXELS // 1_000_000} million",
                         where=str(path),
-                        hint="make it smaller: a model sees 36 crops of 448 × 448 at most",
+                        hint=f"make it smaller: a model sees some crops of {kind.side} × {kind.side}",
                     )
-                return processed(image.convert("RGB"), str(path))
+                return (tiled if kind is PHI3V else processed)(image.convert("RGB"), str(path))
     except FileNotFoundError:
         raise DataError("there is no such picture", where=str(path)) from None
     except UnidentifiedImageError:
@@ -83,7 +93,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def processed(image: Image, where: str = "") -> Picture:
-    """An RGB picture, scaled, filled up and cut. Raises DataError for one of extreme proportions."""
+    """An RGB picture for Phi-4-multimodal. Raises DataError for one of extreme proportions."""
     from PIL.Image import Resampling
 
     columns, rows = _grid(image.width, image.height)
@@ -99,15 +109,46 @@ def processed(image: Image, where: str = "") -> Picture:
     mask[rows * PATCHES - (height - fitted[1]) // PATCH :] = False
     pixels: NDArray[np.float32] = whole.transpose(2, 0, 1).astype(np.float32, order="C")
     pixels = (pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
-    crops = pixels.reshape(3, rows, SIDE, columns, SIDE).transpose(1, 3, 0, 2, 4).reshape(-1, 3, SIDE, SIDE)
     masks = mask.reshape(rows, PATCHES, columns, PATCHES).transpose(0, 2, 1, 3).reshape(-1, PATCHES, PATCHES)
-    small = resampled(resampled(pixels, SIDE).transpose(0, 2, 1), SIDE).transpose(0, 2, 1)
     return Picture(
-        np.ascontiguousarray(np.concatenate([small[None], crops])),
+        _cut(pixels, SIDE),
         np.ascontiguousarray(np.concatenate([np.ones((1, PATCHES, PATCHES), bool), masks])),
         height,
         width,
     )
+
+
+def tiled(image: Image, where: str = "") -> Picture:
+    """An RGB picture for Phi-3.5-vision. Raises DataError for one of extreme proportions."""
+    from PIL.Image import Resampling, Transpose
+
+    side, turned = PHI3V.side, image.width < image.height
+    lying = image.transpose(Transpose.TRANSPOSE) if turned else image
+    ratio, columns = lying.width / lying.height, 1
+    while (columns + 1) * math.ceil((columns + 1) / ratio) <= MOST_TILES:
+        columns += 1
+    width, height = columns * side, int(columns * side / ratio)
+    if height < LEAST:
+        raise DataError(
+            f"{image.width} × {image.height} pixels: too narrow to be scaled to {width, height}", where=where
+        )
+    rows = math.ceil(height / side)
+    above = (rows * side - height) // 2
+    whole = np.full((rows * side, width, 3), 255, np.uint8)
+    whole[above : above + height] = np.asarray(lying.resize((width, height), Resampling.BILINEAR))
+    whole = whole.transpose(1, 0, 2) if turned else whole
+    pixels: NDArray[np.float32] = whole.transpose(2, 0, 1).astype(np.float32, order="C") / np.float32(255)
+    mean, deviation = (np.array(values, np.float32)[:, None, None] for values in (MEAN, DEVIATION))
+    cut = _cut((pixels - mean) / deviation, side)
+    return Picture(cut, np.ones((len(cut), side // PATCH, side // PATCH), bool), *whole.shape[:2])
+
+
+def _cut(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Pixels [3, height, width] → the whole, made smaller, and its crops: [1 + crops, 3, side, side]."""
+    rows, columns = pixels.shape[1] // side, pixels.shape[2] // side
+    crops = pixels.reshape(3, rows, side, columns, side).transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
+    small = resampled(resampled(pixels, side).transpose(0, 2, 1), side).transpose(0, 2, 1)
+    return np.ascontiguousarray(np.concatenate([small[None], crops]))
 
 
 def _grid(width: int, height: int) -> tuple[int, int]:

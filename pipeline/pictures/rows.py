@@ -20,7 +20,7 @@ def images_of(path: Path) -> list[str]:
 
 
 def fields(row: JSON, where: str) -> tuple[str, str, str]:
-    """(image, question with the picture's place in it, answer) of a row. Raises DataError, which says `where`."""
+    """(image, question, answer) of a row. Raises DataError, which says `where`."""
     for field in FIELDS:
         if not isinstance(row.get(field), str) or not row[field].strip():
             raise DataError(f"`{field}` is missing or no text: a row has {', '.join(FIELDS)}", where=where)
@@ -30,4 +30,4 @@ def fields(row: JSON, where: str) -> tuple[str, str, str]:
         raise DataError(f"the question names {', '.join(named)}, a row has one picture: {PLACE}", where=where)
     if Path(image).is_absolute() or ".." in Path(image).parts:
         raise DataError(f"`image` {image} is not below the file's own folder", where=where)
-    return image, question if named else PLACE + question, row["answer"]
+    return image, question, row["answer"]

@@ -1,4 +1,4 @@
-"""transformers' own tower: what a decoder is given in a picture's places."""
+"""transformers' own towers: what a decoder is given in a picture's places."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.errors import CheckpointError
 from pipeline.files import read_json
 from pipeline.model.checkpoint import SINGLE
-from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID, SIDE
+from pipeline.pictures import clip
+from pipeline.pictures.kinds import KINDS, PHI3V, PHI4MM, Kind
 from pipeline.pictures.processing import Picture
 
 if TYPE_CHECKING:
@@ -25,29 +26,30 @@ def sees(model: Path) -> bool:
     return (model / FOLDER / SIZES).is_file()
 
 
+def kind_of(model: Path) -> Kind:
+    """The kind of a canonical model folder that has a tower."""
+    return KINDS[read_json(model / FOLDER / SIZES)["kind"]]
+
+
 def load_tower(model: Path) -> Any:
     """The torch module, in float32 and evaluation mode: tower, projector and what goes between rows.
 
-    Attention is eager: transformers' sdpa takes a picture without padding for causal text (is_causal of
-    Phi4MultimodalVisionAttention). Raises CheckpointError where a tensor is missing.
+    Raises CheckpointError where a tensor is missing.
     """
     import torch
     from safetensors.torch import load_file
-    from transformers import Phi4MultimodalConfig, Phi4MultimodalVisionConfig
-    from transformers.models.phi4_multimodal.modeling_phi4_multimodal import Phi4MultimodalImageEmbedding
 
-    folder = model / FOLDER
+    folder, kind = model / FOLDER, kind_of(model)
     said = read_json(folder / SIZES)
-    vision = Phi4MultimodalVisionConfig(crop_size=SIDE, **said["tower"])
-    config = Phi4MultimodalConfig(hidden_size=said["hidden_size"], vision_config=vision)
-    with torch.device("meta"):
-        tower = Phi4MultimodalImageEmbedding(config)
-    tower.img_processor.set_attn_implementation("eager")
-    tower.to_empty(device="cpu")
+    unused: tuple[str, ...] = ()
+    if kind is PHI3V:
+        tower = clip.empty(said["tower"], said["hidden_size"])
+    else:
+        tower = _empty(said["tower"], said["hidden_size"])
+        last = f"img_processor.encoder.layers.{said['tower']['num_hidden_layers'] - 1}."
+        unused = (last, "img_processor.post_layernorm.", "img_processor.head.")
     state = {name: value.float() for name, value in load_file(folder / SINGLE).items()}
     missing, unexpected = tower.load_state_dict(state, strict=False)
-    last = f"img_processor.encoder.layers.{said['tower']['num_hidden_layers'] - 1}."
-    unused = (last, "img_processor.post_layernorm.", "img_processor.head.")
     wrong = [name for name in missing if not name.startswith(unused)] + list(unexpected)
     if wrong:
         raise CheckpointError(f"its tower lacks {wrong[0]}, or has it too many", where=str(folder))
@@ -58,19 +60,41 @@ def load_tower(model: Path) -> Any:
     return tower.float().eval()
 
 
+def _empty(sizes: dict[str, int], hidden: int) -> Any:
+    """Phi-4-multimodal's without values.
+
+    Attention is eager: transformers' sdpa takes a picture without padding for causal text (is_causal of
+    Phi4MultimodalVisionAttention).
+    """
+    import torch
+    from transformers import Phi4MultimodalConfig, Phi4MultimodalVisionConfig
+    from transformers.models.phi4_multimodal.modeling_phi4_multimodal import Phi4MultimodalImageEmbedding
+
+    vision = Phi4MultimodalVisionConfig(crop_size=PHI4MM.side, **sizes)
+    with torch.device("meta"):
+        tower = Phi4MultimodalImageEmbedding(Phi4MultimodalConfig(hidden_size=hidden, vision_config=vision))
+    tower.img_processor.set_attn_implementation("eager")
+    return tower.to_empty(device="cpu")
+
+
 def features(tower: Any, picture: Picture) -> NDArray[np.float32]:
     """What takes a picture's places in a prompt, float32 [tokens, width]."""
     import torch
 
-    width = tower.config.hidden_size
-    ids = torch.full((1, picture.tokens), IMAGE_TOKEN_ID)
     with torch.inference_mode():
-        made: torch.Tensor = tower(
-            ids,
-            torch.zeros(1, picture.tokens, width),
-            image_pixel_values=torch.from_numpy(picture.pixels)[None],
-            image_sizes=torch.tensor([[picture.height, picture.width]]),
-            image_attention_mask=torch.from_numpy(picture.mask)[None],
-        )
-        found: NDArray[np.float32] = made[0].numpy()
+        made: torch.Tensor = clip.rows_of(tower, picture) if hasattr(tower, "clip") else _rows_of(tower, picture)
+        found: NDArray[np.float32] = made.numpy()
     return found
+
+
+def _rows_of(tower: Any, picture: Picture) -> torch.Tensor:
+    import torch
+
+    made: torch.Tensor = tower(
+        torch.full((1, picture.tokens), PHI4MM.place),
+        torch.zeros(1, picture.tokens, tower.config.hidden_size),
+        image_pixel_values=torch.from_numpy(picture.pixels)[None],
+        image_sizes=torch.tensor([[picture.height, picture.width]]),
+        image_attention_mask=torch.from_numpy(picture.mask)[None],
+    )
+    return made[0]

@@ -1,7 +1,7 @@
 """Questions on pictures with their answers, as a model is asked them.
 
 The question is asked as one turn of a chat, by the model's own template, with `<|image_1|>` before it where it does not
-say itself where the picture is.
+say itself where the picture is (Phi-3.5-vision's on a line of its own).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pipeline.model.chats import rendered
 from pipeline.model.side_files import TEMPLATE, stop_ids
 from pipeline.model.texts import read_rows
 from pipeline.model.tokenizer import encode, load_tokenizer
-from pipeline.pictures.phi4mm import IMAGE_TOKEN, IMAGE_TOKEN_ID
+from pipeline.pictures.kinds import Kind
 from pipeline.pictures.processing import read_picture
 from pipeline.pictures.rows import PLACE, fields
+from pipeline.pictures.tower import kind_of
 from pipeline.types import JSON
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Triple:
 
     image: its file, relative to the file of the rows. prompt: the chat's text, with one `<|image_1|>` in it, as
     runtimes take it. before, after: token ids around the picture, the answer's and its end's among `after`; places: how
-    many the picture takes; answered: how many tokens the answer has.
+    many the picture takes, `place` the id in them; answered: how many tokens the answer has.
     """
 
     image: str
@@ -44,12 +45,13 @@ class Triple:
     before: tuple[int, ...]
     after: tuple[int, ...]
     places: int
+    place: int
     answered: int
 
     @property
     def ids(self) -> NDArray[np.int64]:
         """All token ids; a picture's places have its own."""
-        return np.asarray([*self.before, *[IMAGE_TOKEN_ID] * self.places, *self.after], np.int64)
+        return np.asarray([*self.before, *[self.place] * self.places, *self.after], np.int64)
 
     @property
     def asked(self) -> NDArray[np.int64]:
@@ -79,16 +81,17 @@ def read_triples(path: Path, model: Path, longest: int, limit: int = 0) -> list[
     tokenizer = load_tokenizer(model)
     places: dict[str, int] = {}
     found: list[Triple] = []
-    if tokenizer.token_to_id(IMAGE_TOKEN) != IMAGE_TOKEN_ID:
-        raise CheckpointError(f"its tokenizer does not have {IMAGE_TOKEN} as {IMAGE_TOKEN_ID}", where=str(model))
+    kind = kind_of(model)
+    if kind.token and tokenizer.token_to_id(kind.token) != kind.place:
+        raise CheckpointError(f"its tokenizer does not have {kind.token} as {kind.place}", where=str(model))
     end = next((i for i in stop_ids(model) if tokenizer.id_to_token(i) == "<|end|>"), None)
     for row, where in read_rows(path):
         if limit and len(found) == limit:
             break
         image, question, answer = fields(row, where)
         if image not in places:
-            places[image] = read_picture(path.parent / image).tokens
-        triple = _asked(image, question, answer, tokenizer, model, places[image], end, where)
+            places[image] = read_picture(path.parent / image, kind).tokens
+        triple = _asked(image, question, answer, tokenizer, model, kind, places[image], end, where)
         if len(triple.ids) > longest:
             raise DataError(f"{len(triple.ids)} tokens with its picture, the context is {longest}", where=where)
         found.append(triple)
@@ -98,19 +101,27 @@ def read_triples(path: Path, model: Path, longest: int, limit: int = 0) -> list[
 
 
 def _asked(
-    image: str, question: str, answer: str, tokenizer: Tokenizer, model: Path, places: int, end: int | None, where: str
+    image: str,
+    question: str,
+    answer: str,
+    tokenizer: Tokenizer,
+    model: Path,
+    kind: Kind,
+    places: int,
+    end: int | None,
+    where: str,
 ) -> Triple:
-    made = rendered(model, [[{"role": "user", "content": question}]])
+    asked = question if PLACE in question else kind.shown + question
+    made = rendered(model, [[{"role": "user", "content": asked}]])
     if not made or made[0][1].count(PLACE) != 1:
         raise CheckpointError("its chat template does not keep the picture's place", where=f"{model}, {where}")
     prompt = made[0][1]
     before, after = (encode(tokenizer, text) for text in prompt.split(PLACE))
-    whole = encode(tokenizer, prompt.replace(PLACE, IMAGE_TOKEN))
     said = [*encode(tokenizer, answer), *([] if end is None else [end])]
-    if whole != [*before, IMAGE_TOKEN_ID, *after]:
+    if kind.token and encode(tokenizer, prompt.replace(PLACE, kind.token)) != [*before, kind.place, *after]:
         raise DataError("the tokenizer joins the picture's place with the text around it", where=where)
-    shown = question.removeprefix(PLACE)
-    return Triple(image, shown, answer, prompt, tuple(before), (*after, *said), places, len(said))
+    ids = (tuple(before), (*after, *said))
+    return Triple(image, question, answer, prompt, *ids, places, kind.place, len(said))
 
 
 def longest_of(triples: Sequence[Triple]) -> int:

@@ -32,6 +32,7 @@ from pipeline.metrics.shared import OF_TASKS, changed, quality
 from pipeline.model.side_files import stop_ids
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.pictures.processing import Picture, read_picture
+from pipeline.pictures.tower import kind_of
 from pipeline.pictures.triples import Triple
 from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Status
@@ -52,7 +53,8 @@ def on_pictures(key: str, entry: Evaluate) -> Evaluation:
     files = {image: source / layout.IMAGES / image for image in dict.fromkeys(triple.image for triple in triples)}
     tokens = _generated(entry, build, prompts, files)
     own = _cut(entry.backend, build, files)
-    pictures = {image: read_picture(path) for image, path in files.items()}
+    kind = kind_of(layout.model(entry.model))
+    pictures = {image: read_picture(path, kind) for image, path in files.items()}
     hidden = _hidden(source, triples)
     lm = read_reference(source / layout.HIDDEN, Path(entry.weights))
     report, steps = progress(f"evaluate@{key}"), 2 * len(triples)

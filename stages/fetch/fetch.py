@@ -20,8 +20,7 @@ from pipeline.model.side_files import complete, copy_adapters_tokenizer, copy_si
 from pipeline.model.tensors import check_tensors
 from pipeline.model.tokenizer import check_tokenizer
 from pipeline.packaging.manifest import sha256
-from pipeline.pictures.apart import check_modality, take_apart
-from pipeline.pictures.phi4mm import MEDIA_TOKENS
+from pipeline.pictures.apart import check_modality, complete_ends, take_apart
 from pipeline.types import JSON
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,8 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
             copy_file(path, folder / path.name)
     where = f"model folder {source}"
     raw = read_config(source)
-    if entry.modality:
-        check_modality(raw, entry.modality, where)
-        config = _checked(take_apart(raw, source, folder), folder, where)
-    else:
-        config = _checked(raw, source, where)
+    kind = check_modality(raw, entry.modality, where) if entry.modality else None
+    config = _checked(take_apart(raw, kind, source, folder), folder, where) if kind else _checked(raw, source, where)
     adapter = None
     digests = {name: sha256(source / name) for name in shard_names(source)}
     if entry.adapter:
@@ -72,12 +68,14 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
     if adapter:
         copy_adapters_tokenizer(adapter.folder, folder)
     complete(folder, config)
+    if kind:
+        complete_ends(kind, folder)
     licence: JSON = {"license": card_licence(source), "license_files": copy_licence(source, folder)}
     if adapter:
         licence["license_files"] += copy_licence(adapter.folder, folder, ".adapter")
     if base != folder:
         shutil.rmtree(folder / BASE, ignore_errors=True)
-    check_tokenizer(folder, config["vocab_size"] + (MEDIA_TOKENS if entry.modality else 0))
+    check_tokenizer(folder, config["vocab_size"] + (kind.media if kind else 0))
     return {
         "model": key,
         "source": entry.repo or source.name,

@@ -21,9 +21,8 @@ from pipeline.model.checkpoint import parameters, read_headers, read_output_matr
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import sha256
-from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID
 from pipeline.pictures.processing import read_picture
-from pipeline.pictures.tower import features, load_tower
+from pipeline.pictures.tower import features, kind_of, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 
 LAYERED_ABOVE = 2e9  # bytes of a decoder in fp32
@@ -89,10 +88,10 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
 
 def _seen(source: Path, images: Sequence[Path], width: int, scratch: Path) -> list[States]:
     """What the decoder is given of each picture, float32 [tokens, width], as views of a file."""
-    tower, made = load_tower(source), []
+    tower, kind, made = load_tower(source), kind_of(source), []
     with scratch.open("wb") as file:
         for image in images:
-            rows = features(tower, read_picture(image))
+            rows = features(tower, read_picture(image, kind))
             made.append(len(rows))
             file.write(rows.tobytes())
     flat = np.memmap(scratch, np.float32, "r", shape=(sum(made), width))
@@ -108,7 +107,7 @@ def _digest(folder: Path, images: Sequence[str]) -> str:
 def _words(triple: Triple) -> NDArray[np.int64]:
     """Its ids, a picture's places as any: they are replaced."""
     ids = triple.ids
-    return np.where(ids == IMAGE_TOKEN_ID, 0, ids)
+    return np.where(ids == triple.place, 0, ids)
 
 
 def _layer_by_layer(
@@ -121,7 +120,7 @@ def _layer_by_layer(
 ) -> Iterator[States]:
     def put(number: int, rows: NDArray[np.float32]) -> None:
         triple = triples[number]
-        rows[triple.ids == IMAGE_TOKEN_ID] = seen[triple.image]
+        rows[triple.ids == triple.place] = seen[triple.image]
 
     return iter(final_states(source, weights, [_words(triple) for triple in triples], scratch, report, put))
 
@@ -130,8 +129,8 @@ def _embedded(model: Any, triple: Triple, seen: States, ids: NDArray[np.int64]) 
     """inputs_embeds [1, length, width] of ids with the picture in its places."""
     import torch
 
-    words = model.model.embed_tokens(torch.from_numpy(np.where(ids == IMAGE_TOKEN_ID, 0, ids)))
-    words[torch.from_numpy(ids == IMAGE_TOKEN_ID)] = torch.from_numpy(np.array(seen))
+    words = model.model.embed_tokens(torch.from_numpy(np.where(ids == triple.place, 0, ids)))
+    words[torch.from_numpy(ids == triple.place)] = torch.from_numpy(np.array(seen))
     return words[None]
 
 

@@ -17,6 +17,7 @@ from pipeline.backends.process import ask_runtime
 from pipeline.backends.request import RuntimeRequest
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import digests
+from pipeline.pictures.kinds import PHI4MM
 from pipeline.pictures.processing import Picture, processed, read_picture
 from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import Triple, read_triples
@@ -57,7 +58,8 @@ def test_logits_are_transformers_and_another_picture_changes_them(
 ) -> None:
     one = triples[0]
     pictures = [
-        read_picture(PICTURES / name) for name in dict.fromkeys(t.image for t in triples if t.places == one.places)
+        read_picture(PICTURES / name, PHI4MM)
+        for name in dict.fromkeys(t.image for t in triples if t.places == one.places)
     ]
     tower, text = load_tower(model), load_model(model, model, "float32")
     with torch.inference_mode():
@@ -83,14 +85,14 @@ def test_the_runtime_reads_a_file_as_the_pipeline_does(export: Path, triples: li
     assert made["ids"] == [triple.asked.tolist() for triple in some]
     ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
     for triple, path in zip(some, cut, strict=True):
-        own = read_picture(PICTURES / triple.image)
+        own = read_picture(PICTURES / triple.image, PHI4MM)
         with np.load(path) as its:
             assert Picture(its["pixels"], its["mask"], int(its["height"]), int(its["width"])).tokens == own.tokens
             assert (its["mask"] == own.mask).all()
             assert np.abs(its["pixels"][1:] - own.pixels[1:]).max() < 1.01 * 2 / 255
     with BACKEND.open_sight(export) as session:
         for triple, tokens in zip(some, made["tokens"], strict=True):
-            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image))
+            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image, PHI4MM))
             rows = rows[len(triple.asked) - 1 : -1]
             assert (rows.max(axis=-1) - rows[np.arange(len(tokens)), tokens] < 0.25).all()
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from pipeline.errors import CheckpointError, DataError
 from pipeline.pictures import processing
+from pipeline.pictures.kinds import PHI4MM
 from pipeline.pictures.processing import processed, read_picture, resampled
 from pipeline.pictures.rows import fields
 from pipeline.pictures.tower import features, load_tower
@@ -78,10 +79,10 @@ def test_a_picture_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: 
         "narrow.png": "too narrow",
     }.items():
         with pytest.raises(DataError, match=f"{name}: .*{said}"):
-            read_picture(tmp_path / name)
+            read_picture(tmp_path / name, PHI4MM)
     monkeypatch.setattr(processing, "MOST_PIXELS", 80_000)
     with pytest.raises(DataError, match="300 × 300 pixels are more than"):
-        read_picture(tmp_path / "large.png")
+        read_picture(tmp_path / "large.png", PHI4MM)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_triples_are_asked_as_the_chat_template_has_it(model: Path) -> None:
     triples = read_triples(PICTURES / "evaluation.jsonl", model, 16384, 4)
     one = triples[0]
     assert one.prompt == f"<|user|><|image_1|>{one.question}<|end|><|assistant|>"
-    assert (one.ids == 200010).sum() == one.places == read_picture(PICTURES / one.image).tokens
+    assert (one.ids == 200010).sum() == one.places == read_picture(PICTURES / one.image, PHI4MM).tokens
     assert len(one.target) == one.answered + 1
     with pytest.raises(DataError, match=r"evaluation.jsonl:1: \d+ tokens with its picture, the context is 100"):
         read_triples(PICTURES / "evaluation.jsonl", model, 100)
@@ -203,5 +204,5 @@ def test_the_parts_are_transformers_whole_model(model: Path) -> None:
 def test_reasons_are_one_line() -> None:
     """What is written of a broken picture has no line of its own."""
     with pytest.raises(DataError) as error:
-        read_picture(Path("no/such.png"))
+        read_picture(Path("no/such.png"), PHI4MM)
     assert not re.search("\n", str(error.value))

@@ -31,9 +31,19 @@ def test_the_suite_opens_onnxruntime_and_says_why_no_other() -> None:
     assert entry.weights == "artifacts/models/phi-tiny-vision"
 
 
-def test_the_real_model_is_planned_without_network_or_files() -> None:
-    plan = plan_of(["model=[phi-4-multimodal]", "precision=[int4]", "target=[cpu]"])
-    assert list(plan.cells) == ["phi-4-multimodal_int4_onnxruntime_cpu"]
+@pytest.mark.parametrize("model", ["phi-4-multimodal", "phi-3.5-vision"])
+def test_the_real_models_are_planned_without_network_or_files(model: str) -> None:
+    plan = plan_of([f"model=[{model}]", "precision=[int4]", "target=[cpu]", "backend=[onnxruntime]"])
+    assert list(plan.cells) == [f"{model.replace('.', '-')}_int4_onnxruntime_cpu"]
+
+
+def test_the_cookbooks_setting_of_phi_3_5_vision() -> None:
+    plan = plan_of(["suite=cookbook-vision"])
+    made = {f"phi-3-5-vision_{precision}_onnxruntime_cpu" for precision in ("fp32", "int4")}
+    assert set(plan.cells) == made
+    assert plan.models["phi-3-5-vision"].text == "data/pictures/evaluation.jsonl"
+    reasons = "\n".join(plan.excluded.values())
+    assert "exchanges height and width" in reasons and "mixes the tiles" in reasons
 
 
 def test_forms_and_recipes_that_take_no_pictures_are_left_out() -> None:

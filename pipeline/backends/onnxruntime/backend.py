@@ -101,10 +101,14 @@ class OnnxRuntimeBackend(Backend):
         return FolderTexts(package, read_json(package / CONFIG)["model"])
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
-        from pipeline.backends.onnxruntime.files import is_fixed
+        from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
         from pipeline.backends.onnxruntime.instruction import of_picture, run_instruction
+        from pipeline.backends.onnxruntime.pictures.parts import TYPES
 
-        return of_picture(name, prompt, image) if image else run_instruction(name, prompt, is_fixed(package))
+        if not image:
+            return run_instruction(name, prompt, is_fixed(package))
+        said = read_json(package / CONFIG)["model"]["type"]
+        return of_picture(name, prompt, image, next(kind.shown for kind, its in TYPES.items() if its == said))
 
 
 BACKEND = OnnxRuntimeBackend()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline.harness.host import installed
+from pipeline.pictures.rows import PLACE
 
 TEMPLATE = """\
 ```bash
@@ -94,9 +95,9 @@ def run_instruction(package: str, prompt: str, fixed: bool) -> str:
     )
 
 
-def of_picture(package: str, prompt: str, image: str) -> str:
-    """The same of a question on a picture in the package."""
-    said = json.dumps(f"<|image_1|>{prompt}", ensure_ascii=False)
+def of_picture(package: str, prompt: str, image: str, shown: str) -> str:
+    """The same of a question on a picture in the package; `shown` is how it stands before a question without it."""
+    said = json.dumps(prompt if PLACE in prompt else shown + prompt, ensure_ascii=False)
     return PICTURE_TEMPLATE.format(
         package=package, prompt=said, image=image, version=installed("onnxruntime-genai") or ""
     )

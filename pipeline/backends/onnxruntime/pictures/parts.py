@@ -14,9 +14,9 @@ from pipeline.backends.onnxruntime.files import CONFIG, EMBEDDING, VISION, VISIO
 from pipeline.backends.onnxruntime.pictures.tower import INPUTS, OUTPUT, traced
 from pipeline.model.checkpoint import EMBEDDING as TABLE
 from pipeline.model.checkpoint import Tensor, read_float32, read_headers
-from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID
-from pipeline.pictures.processing import MOST_CROPS, SIDE
-from pipeline.pictures.tower import FOLDER, load_tower
+from pipeline.pictures.kinds import PHI3V, PHI4MM, Kind
+from pipeline.pictures.processing import MOST_CROPS, MOST_TILES, SIDE
+from pipeline.pictures.tower import FOLDER, kind_of, load_tower
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ HALVES = ("BF16", "F16")  # of the checkpoint: then 16 bits are stored, as float
 LEAST = 1024  # values of a tensor that is stored so
 ROWS = 4096  # of the table at a time
 
-PROCESSOR = {
+TYPES = {PHI4MM: "phi4mm", PHI3V: "phi3v"}  # ONNX Runtime GenAI's
+CROPS = {
     "processor": {
         "name": "phi_4_image_processor",
         "transforms": [
@@ -59,16 +60,43 @@ PROCESSOR = {
         "output_aligner": "phi4-vision-aligner",
     }
 }
+_EXTENSIONS = {"domain": "com.microsoft.extensions"}
+TILES = {  # the transform makes 16 tiles, whatever num_crops says; its order of colours is turned before it
+    "processor": {
+        "name": "image_processing",
+        "transforms": [
+            {
+                "operation": {
+                    "name": "decode_image",
+                    **_EXTENSIONS,
+                    "type": "DecodeImage",
+                    "attrs": {"color_space": "BGR"},
+                }
+            },
+            {"operation": {"name": "convert_to_rgb", **_EXTENSIONS, "type": "ConvertRGB"}},
+            {
+                "operation": {
+                    "name": "phi3_image_transform",
+                    **_EXTENSIONS,
+                    "type": "Phi3ImageTransform",
+                    "attrs": {"num_crops": MOST_TILES, "num_img_tokens": 144},
+                }
+            },
+        ],
+    }
+}
 
 
 def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """All of them, beside the decoder that the model builder wrote without its embedding."""
+    kind = kind_of(checkpoint.folder)
     with TemporaryDirectory(dir=out, prefix="trace-") as place:
-        traced(load_tower(checkpoint.folder), Path(place) / VISION)
+        traced(load_tower(checkpoint.folder), kind, Path(place) / VISION)
         _halve(Path(place) / VISION, out / VISION, read_headers(checkpoint.folder / FOLDER))
-    _write_embedding(read_headers(checkpoint.weights)[TABLE], out / EMBEDDING, form["precision"])
-    _name_parts(out / CONFIG)
-    (out / VISION_PROCESSOR).write_text(json.dumps(PROCESSOR, indent=2) + "\n", encoding="utf-8")
+    _write_embedding(read_headers(checkpoint.weights)[TABLE], kind, out / EMBEDDING, form["precision"])
+    _name_parts(out / CONFIG, kind)
+    processor = TILES if kind is PHI3V else CROPS
+    (out / VISION_PROCESSOR).write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
 
 
 def _halve(source: Path, target: Path, tensors: dict[str, Tensor]) -> None:
@@ -92,10 +120,11 @@ def _halve(source: Path, target: Path, tensors: dict[str, Tensor]) -> None:
     _save(model, target)
 
 
-def _write_embedding(table: Tensor, target: Path, precision: str) -> None:
+def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) -> None:
     """input_ids [1, n] and image_features [tokens, width] → inputs_embeds, in the decoder's own type.
 
-    An id that has no row is none of the table's before a picture takes its place.
+    An id that has no row is none of the table's before a picture takes its place. Negative ids are a picture's each; a
+    second one's places have no rows in the features, and are refused by ScatterND.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -104,12 +133,12 @@ def _write_embedding(table: Tensor, target: Path, precision: str) -> None:
     values = np.empty((rows, width), np.float16 if half else np.float32)
     for first in range(0, rows, ROWS):
         values[first : first + ROWS] = read_float32(table, slice(first, first + ROWS))
-    kind = TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16
+    own = TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16
     constants = [
         numpy_helper.from_array(values, TABLE),
         *(
             numpy_helper.from_array(np.array(value, np.int64), name)
-            for name, value in (("rows", rows), ("none", 0), ("image_id", IMAGE_TOKEN_ID), ("first", [0]))
+            for name, value in (("rows", rows), ("none", 0), ("image_id", max(kind.place, 0)), ("first", [0]))
         ),
     ]
     nodes = [
@@ -117,20 +146,20 @@ def _write_embedding(table: Tensor, target: Path, precision: str) -> None:
         helper.make_node("Less", ["ids", "rows"], ["held"]),
         helper.make_node("Where", ["held", "ids", "none"], ["known"]),
         helper.make_node("Gather", [TABLE, "known"], ["looked_up"]),
-        helper.make_node("Cast", ["looked_up"], ["words"], to=kind),
-        helper.make_node("Equal", ["ids", "image_id"], ["seen"]),
+        helper.make_node("Cast", ["looked_up"], ["words"], to=own),
+        helper.make_node("Less" if kind.place < 0 else "Equal", ["ids", "image_id"], ["seen"]),
         helper.make_node("NonZero", ["seen"], ["where_seen"]),
         helper.make_node("Transpose", ["where_seen"], ["places"], perm=[1, 0]),
         helper.make_node("Shape", ["places"], ["count"], start=0, end=1),
         helper.make_node("Slice", [OUTPUT, "first", "count", "first"], ["taken"]),
-        helper.make_node("Cast", ["taken"], ["sights"], to=kind),
+        helper.make_node("Cast", ["taken"], ["sights"], to=own),
         helper.make_node("ScatterND", ["words", "places", "sights"], ["inputs_embeds"]),
     ]
     inputs = [
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"]),
         helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["image_tokens", width]),
     ]
-    outputs = [helper.make_tensor_value_info("inputs_embeds", kind, ["batch", "length", width])]
+    outputs = [helper.make_tensor_value_info("inputs_embeds", own, ["batch", "length", width])]
     graph = helper.make_graph(nodes, "embedding", inputs, outputs, constants)
     _save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR), target)
 
@@ -150,11 +179,11 @@ def _save(model: onnx.ModelProto, target: Path) -> None:
     )
 
 
-def _name_parts(path: Path) -> None:
+def _name_parts(path: Path, kind: Kind) -> None:
     """genai_config.json of a model that sees."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     model = config["model"]
-    model["type"] = "phi4mm"
+    model["type"] = TYPES[kind]
     model["decoder"]["inputs"].pop("input_ids", None)
     model["decoder"]["inputs"]["inputs_embeds"] = "inputs_embeds"
     model["embedding"] = {
@@ -166,8 +195,10 @@ def _name_parts(path: Path) -> None:
     model["vision"] = {
         "filename": VISION,
         "config_filename": VISION_PROCESSOR,
-        "inputs": {"pixel_values": pixels, "attention_mask": mask, "image_sizes": sizes},
+        "inputs": {"pixel_values": pixels, "image_sizes": sizes},
         "outputs": {OUTPUT: OUTPUT},
     }
-    model["speech"] = {"config_filename": ""}  # GenAI's own default is a file, which asks for a graph
+    if kind is PHI4MM:
+        model["vision"]["inputs"]["attention_mask"] = mask
+        model["speech"] = {"config_filename": ""}  # GenAI's own default is a file, which asks for a graph
     path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")

@@ -6,7 +6,10 @@ import time
 from typing import Any
 
 from pipeline.backends.onnxruntime.genai import GenaiModel, continued
+from pipeline.backends.onnxruntime.pictures.parts import TYPES
 from pipeline.backends.request import Run, RuntimeRequest, speeds
+from pipeline.pictures.kinds import PHI3V
+from pipeline.pictures.processing import PATCH
 
 
 def answer(model: GenaiModel, load_s: float, request: RuntimeRequest) -> dict[str, Any]:
@@ -46,13 +49,17 @@ class Sight:
         return ids, tokens, (run[0], run[1])
 
     def cut(self, picture: str, place: str) -> None:
-        """Write what the processor makes of a picture."""
+        """Write what the processor makes of a picture, without the empty crops behind it."""
         import numpy as np
 
         inputs = self._inputs("<|image_1|>", picture)
         height, width = inputs["image_sizes"].as_numpy().reshape(-1).tolist()
         pixels = inputs["pixel_values"].as_numpy()[0].astype(np.float32)
-        mask = inputs["image_attention_mask"].as_numpy()[0].astype(bool)
+        side = pixels.shape[-1]
+        pixels = pixels[: 1 + (height // side) * (width // side)]
+        mask = np.ones((len(pixels), side // PATCH, side // PATCH), bool)
+        if self._model.model.type != TYPES[PHI3V]:
+            mask = inputs["image_attention_mask"].as_numpy()[0].astype(bool)
         np.savez(place, pixels=pixels, mask=mask, height=height, width=width)
 
     def _inputs(self, prompt: str, picture: str) -> Any:

@@ -34,6 +34,8 @@ class OnnxSight:
     def seen(self, picture: Picture) -> NDArray[np.float32]:
         """What takes the picture's places, float32 [tokens, width]."""
         values = (picture.pixels, np.array([picture.height, picture.width]), picture.mask.astype(np.float32))
-        feed: dict[str, NDArray[Any]] = {name: value[None] for name, value in zip(INPUTS, values, strict=True)}
+        taken = {entry.name for entry in self._tower.get_inputs()}
+        named = zip(INPUTS, values, strict=True)
+        feed: dict[str, NDArray[Any]] = {name: value[None] for name, value in named if name in taken}
         rows: NDArray[np.float32] = self._tower.run(None, feed)[0]
         return rows

@@ -1,7 +1,7 @@
 """Tower and projector as one ONNX graph that takes a picture of any size: traced from transformers' own modules.
 
-transformers takes Python numbers out of tensors to put crops together again, which a trace would keep; here rows and
-columns are gathered. Of its position buckets `floor(32 x)` is what 32 patches a side give.
+Python numbers taken out of tensors to put crops together again would be kept by a trace; here rows and columns are
+gathered. Of Phi-4-multimodal's position buckets `floor(32 x)` is what 32 patches a side give.
 """
 
 from __future__ import annotations
@@ -10,31 +10,36 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipeline.pictures.processing import PATCHES, SIDE
+from pipeline.pictures.kinds import PHI3V, Kind
+from pipeline.pictures.processing import PATCH, PATCHES, SIDE
 
 INPUTS, OUTPUT = ("pixel_values", "image_sizes", "image_attention_mask"), "image_features"
 HALF, OPSET = PATCHES // 2, 18
 
 
-def traced(embed: Any, path: Path) -> None:
-    """Write the graph: pixel_values [1, crops, 3, 448, 448], image_sizes [1, 2], image_attention_mask → rows."""
+def traced(embed: Any, kind: Kind, path: Path) -> None:
+    """Write the graph: pixel_values [1, crops, 3, side, side], image_sizes [1, 2], image_attention_mask → rows.
+
+    Of Phi-3.5-vision without the mask.
+    """
     import torch
 
-    example = (
-        torch.zeros(1, 3, 3, SIDE, SIDE),
-        torch.tensor([[SIDE, 2 * SIDE]]),
-        torch.ones(1, 3, PATCHES, PATCHES),
-    )
+    side, patches = kind.side, kind.side // PATCH
+    example = (torch.zeros(1, 3, 3, side, side), torch.tensor([[side, 2 * side]]), torch.ones(1, 3, patches, patches))
+    names = INPUTS[:2] if kind is PHI3V else INPUTS
     crops = {0: "images", 1: "crops"}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the tracer, on what is the same for every picture
         torch.onnx.export(
-            module(embed),
-            example,
+            of_tiles(embed) if kind is PHI3V else module(embed),
+            example[: len(names)],
             str(path),
-            input_names=list(INPUTS),
+            input_names=list(names),
             output_names=[OUTPUT],
-            dynamic_axes={INPUTS[0]: crops, INPUTS[1]: {0: "images"}, INPUTS[2]: crops, OUTPUT: {0: "image_tokens"}},
+            dynamic_axes={
+                **{name: {0: "images"} if name == INPUTS[1] else crops for name in names},
+                OUTPUT: {0: "image_tokens"},
+            },
             opset_version=OPSET,
             dynamo=False,
         )
@@ -79,11 +84,7 @@ def module(embed: Any) -> Any:
             whole = torch.cat([seen[0], end.expand(HALF, 1, width)], 1).reshape(1, -1, width)
             high, wide = image_sizes[0, 0] // SIDE, image_sizes[0, 1] // SIDE
             rows, columns = torch.arange(high * HALF), torch.arange(wide * HALF)
-            crop = (rows // HALF)[:, None] * wide + (columns // HALF)[None, :]
-            down = (rows % HALF)[:, None].expand(high * HALF, wide * HALF)
-            across = (columns % HALF)[None, :].expand(high * HALF, wide * HALF)
-            grid = seen[1:][crop.reshape(-1), down.reshape(-1), across.reshape(-1)]
-            grid = grid.reshape(high * HALF, wide * HALF, width)
+            grid = gathered(seen[1:], high, wide)
             held = mask[1:, ::2, ::2]
             first_column = held[(rows // HALF) * wide, rows % HALF, 0]
             first_row = held[columns // HALF, 0, columns % HALF]
@@ -93,3 +94,48 @@ def module(embed: Any) -> Any:
             return embed.img_projection_down(torch.nn.functional.gelu(embed.img_projection_up(rows_of)))[0]
 
     return Sight().eval()
+
+
+def of_tiles(tower: Any) -> Any:
+    """The torch module of Phi-3.5-vision's tower (pipeline.pictures.clip); crops behind the grid's are left out."""
+    import torch
+
+    side, half = PHI3V.side, PHI3V.side // PATCH // 2
+
+    def pooled(pixels: Any) -> Any:
+        """[crops, 12, 12, 4 d]."""
+        hidden = tower.clip.pre_layrnorm(tower.clip.embeddings(pixels))
+        for layer in tower.clip.encoder.layers:
+            hidden = layer(hidden, None)
+        pairs = hidden[:, 1:].reshape(-1, half, 2, half, 2, hidden.shape[-1]).permute(0, 1, 3, 2, 4, 5)
+        return pairs.reshape(-1, half, half, 4 * hidden.shape[-1])
+
+    def lines(grid: Any) -> Any:
+        end = tower.sub_GN[0].expand(grid.shape[0], 1, grid.shape[2])
+        return torch.cat([grid, end], 1).reshape(-1, grid.shape[2])
+
+    class Sight(torch.nn.Module):  # type: ignore[misc]  # untyped base
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = tower
+
+        def forward(self, pixel_values: Any, image_sizes: Any) -> Any:
+            high, wide = image_sizes[0, 0] // side, image_sizes[0, 1] // side
+            seen = pooled(pixel_values[0][: 1 + high * wide])
+            rows = torch.cat([lines(gathered(seen[1:], high, wide)), tower.glb_GN[0], lines(seen[0])])
+            return tower.img_projection(rows)
+
+    return Sight().eval()
+
+
+def gathered(crops: Any, high: Any, wide: Any) -> Any:
+    """Features [crops, n, n, d] of `high` rows of `wide` crops as one grid [high * n, wide * n, d]."""
+    import torch
+
+    half, width = crops.shape[-2], crops.shape[-1]
+    rows, columns = torch.arange(high * half), torch.arange(wide * half)
+    crop = (rows // half)[:, None] * wide + (columns // half)[None, :]
+    down = (rows % half)[:, None].expand(high * half, wide * half)
+    across = (columns % half)[None, :].expand(high * half, wide * half)
+    grid = crops[crop.reshape(-1), down.reshape(-1), across.reshape(-1)]
+    return grid.reshape(high * half, wide * half, width)
