@@ -68,9 +68,7 @@ def test_logits_are_transformers_and_another_picture_changes_them(
         words[torch.from_numpy(one.ids == -1)] = torch.from_numpy(features(tower, pictures[0]).copy())
         its = log_softmax(text(inputs_embeds=words[None]).logits[0, -one.answered - 1 :].numpy())
     with BACKEND.open_sight(export) as session:
-        own, changed = (
-            log_softmax(session.logits(one.ids, picture)[-one.answered - 1 :]) for picture in pictures
-        )
+        own, changed = (log_softmax(session.logits(one.ids, picture)[-one.answered - 1 :]) for picture in pictures)
     assert (np.exp(its) * (its - own)).sum(axis=-1).mean() < 1e-6
     assert np.abs(own - changed).max() > 1e-2
 
