@@ -136,8 +136,8 @@ class Backend(ABC):
         `default_mode` is what users get, where the two differ (`has_default_mode`).
         """
 
-    def open_sight(self, build: Path) -> AbstractContextManager[SightSession]:
-        """The build of a model that sees, in accuracy mode, with the tower of its own."""
+    def open_sight(self, build: Path, default_mode: bool = False) -> AbstractContextManager[SightSession]:
+        """The build of a model that sees, with the tower of its own; modes as in `open`."""
         raise ConfigError(f"{self.name} takes no pictures")
 
     @abstractmethod

@@ -9,8 +9,8 @@ Mask = Callable[[Any, Any, Any], Any]  # (attention_mask, position_ids, dtype of
 Finish = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]  # (logits, caches, past) → result
 
 
-def with_caches(module: Any, finish: Finish, mask: Mask | None = None) -> Any:
-    """A torch module of (input_ids, attention_mask, position_ids, *past).
+def with_caches(module: Any, finish: Finish, mask: Mask | None = None, given: str = "input_ids") -> Any:
+    """A torch module of (input_ids, attention_mask, position_ids, *past); `given` may be inputs_embeds instead.
 
     `past` holds keys and values [batch, kv_heads, length, head] of each layer in turn; `finish` makes the result of the
     logits and of what the caches then hold, past and new. `mask` makes the module's mask of the given one.
@@ -23,10 +23,10 @@ def with_caches(module: Any, finish: Finish, mask: Mask | None = None) -> Any:
             super().__init__()
             self.module = module
 
-        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
+        def forward(self, first: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
             dtype = past[0].dtype
             done = self.module(
-                input_ids=input_ids,
+                **{given: first},
                 attention_mask=mask(attention_mask, position_ids, dtype) if mask else attention_mask,
                 position_ids=position_ids,
                 past_key_values=filled(past),

@@ -96,26 +96,32 @@ def processed(image: Image, where: str = "") -> Picture:
     """An RGB picture for Phi-4-multimodal. Raises DataError for one of extreme proportions."""
     from PIL.Image import Resampling
 
-    columns, rows = _grid(image.width, image.height)
-    width, height = columns * SIDE, rows * SIDE
-    by_width, by_height = width / image.width, height / image.height
-    fitted = (width, int(image.height * by_width)) if by_width < by_height else (int(image.width * by_height), height)
+    (width, height), fitted = fitted_to(image.width, image.height)
     if min(fitted) < LEAST:
         raise DataError(f"{image.width} × {image.height} pixels: too narrow to be scaled to {fitted}", where=where)
     whole = np.full((height, width, 3), 255, np.uint8)
     whole[: fitted[1], : fitted[0]] = np.asarray(image.resize(fitted, Resampling.BILINEAR))
-    mask = np.ones((rows * PATCHES, columns * PATCHES), bool)
-    mask[:, columns * PATCHES - (width - fitted[0]) // PATCH :] = False
-    mask[rows * PATCHES - (height - fitted[1]) // PATCH :] = False
     pixels: NDArray[np.float32] = whole.transpose(2, 0, 1).astype(np.float32, order="C")
     pixels = (pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    return Picture(_cut(pixels, SIDE), masked((width, height), fitted), height, width)
+
+
+def fitted_to(width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of a picture, width and height in pixels of its grid of crops, and of what it is scaled to in there."""
+    columns, rows = _grid(width, height)
+    wide, high = columns * SIDE, rows * SIDE
+    by_width, by_height = wide / width, high / height
+    return (wide, high), (wide, int(height * by_width)) if by_width < by_height else (int(width * by_height), high)
+
+
+def masked(grid: tuple[int, int], fitted: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which patches are picture, bool [1 + crops, 32, 32]; of the whole, which comes first, all."""
+    columns, rows = (size // SIDE for size in grid)
+    mask = np.ones((rows * PATCHES, columns * PATCHES), bool)
+    mask[:, columns * PATCHES - (grid[0] - fitted[0]) // PATCH :] = False
+    mask[rows * PATCHES - (grid[1] - fitted[1]) // PATCH :] = False
     masks = mask.reshape(rows, PATCHES, columns, PATCHES).transpose(0, 2, 1, 3).reshape(-1, PATCHES, PATCHES)
-    return Picture(
-        _cut(pixels, SIDE),
-        np.ascontiguousarray(np.concatenate([np.ones((1, PATCHES, PATCHES), bool), masks])),
-        height,
-        width,
-    )
+    return np.ascontiguousarray(np.concatenate([np.ones((1, PATCHES, PATCHES), bool), masks]))
 
 
 def tiled(image: Image, where: str = "") -> Picture:
@@ -145,10 +151,14 @@ def tiled(image: Image, where: str = "") -> Picture:
 
 def _cut(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Pixels [3, height, width] → the whole, made smaller, and its crops: [1 + crops, 3, side, side]."""
-    rows, columns = pixels.shape[1] // side, pixels.shape[2] // side
-    crops = pixels.reshape(3, rows, side, columns, side).transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
     small = resampled(resampled(pixels, side).transpose(0, 2, 1), side).transpose(0, 2, 1)
-    return np.ascontiguousarray(np.concatenate([small[None], crops]))
+    return np.ascontiguousarray(np.concatenate([small[None], in_crops(pixels, side)]))
+
+
+def in_crops(pixels: NDArray[np.float32], side: int = SIDE) -> NDArray[np.float32]:
+    """A grid's pixels [3, height, width] as its crops [crops, 3, side, side]."""
+    rows, columns = pixels.shape[1] // side, pixels.shape[2] // side
+    return pixels.reshape(3, rows, side, columns, side).transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
 
 
 def _grid(width: int, height: int) -> tuple[int, int]:

@@ -67,7 +67,7 @@ class OnnxRuntimeBackend(Backend):
         yield FixedDecoder(build, threads()) if is_fixed(build) else OnnxSession(build)
 
     @contextmanager
-    def open_sight(self, build: Path) -> Iterator[SightSession]:
+    def open_sight(self, build: Path, default_mode: bool = False) -> Iterator[SightSession]:
         from pipeline.backends.onnxruntime.pictures.session import OnnxSight
 
         yield OnnxSight(build)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
+from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, SightSession
 from pipeline.types import Checkpoint
 
 
@@ -30,9 +30,10 @@ class OpenVinoBackend(Backend):
         convert(checkpoint, form, out)
 
     def copy(self, export: Path, out: Path) -> None:
-        from pipeline.backends.openvino.files import MODEL, SIDE_FILES, WEIGHTS, copy_files
+        from pipeline.backends.openvino.files import SIDE_FILES, copy_files, decoder_of, weights_of
 
-        copy_files(export, out, (MODEL, WEIGHTS, *SIDE_FILES))
+        decoder = decoder_of(export)
+        copy_files(export, out, (decoder, weights_of(decoder), *SIDE_FILES))
 
     def contents(self, folder: Path) -> Contents:
         from pipeline.backends.openvino.contents import contents
@@ -44,6 +45,12 @@ class OpenVinoBackend(Backend):
         from pipeline.backends.openvino.session import OpenVinoSession
 
         yield OpenVinoSession(build, default_mode)
+
+    @contextmanager
+    def open_sight(self, build: Path, default_mode: bool = False) -> Iterator[SightSession]:
+        from pipeline.backends.openvino.pictures.session import OpenVinoSight
+
+        yield OpenVinoSight(build, default_mode)
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
@@ -61,9 +68,9 @@ class OpenVinoBackend(Backend):
         return stored_bits(name, inputs, outputs)
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
-        from pipeline.backends.openvino.instruction import run_instruction
+        from pipeline.backends.openvino.instruction import of_picture, run_instruction
 
-        return run_instruction(name, prompt)
+        return of_picture(name, prompt, image) if image else run_instruction(name, prompt)
 
 
 BACKEND = OpenVinoBackend()

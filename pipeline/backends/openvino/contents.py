@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.base import Contents
-from pipeline.backends.openvino.files import read_model
+from pipeline.backends.openvino.files import EMBEDDING, LANGUAGE, TOWER, read_model
 
 INDEXES = ("i64", "i32", "u64", "u32", "boolean", "string", "i16", "u16")  # shapes, axes, token ids: no weights
 ROTARY = "rotary_emb"
@@ -53,7 +53,15 @@ def contents(folder: Path) -> Contents:
             kept["embedding"] = bits
     weights = sum(s.count for s in stored if s.role == "weight")
     storage = sum(s.count * s.bits for s in stored)
+    if (folder / LANGUAGE).is_file():  # of one that sees: a table of its own, and the tower's weights are not counted
+        table, tower = (_largest(folder, name) for name in (EMBEDDING, TOWER))
+        storage, weights = storage + table.count * table.bits, weights + table.count
+        kept |= {"embedding": table.bits, "vision": tower.bits}
     return Contents(operators, storage, weights, dict(sorted(kept.items())))
+
+
+def _largest(folder: Path, name: str) -> Stored:
+    return max(_constants(read_model(folder, name)), key=lambda stored: stored.count)
 
 
 def _constants(model: Any) -> Iterator[Stored]:

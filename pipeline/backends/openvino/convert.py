@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.openvino.files import MODEL, SIDE_FILES, copy_files, last_line, save_model
+from pipeline.backends.openvino.files import LANGUAGE, MODEL, SIDE_FILES, copy_files, last_line, save_model
 from pipeline.errors import PipelineError, ToolError
 from pipeline.model.loading import load_model
 from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
+from pipeline.pictures.tower import sees
 from pipeline.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,13 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
     with them is the plugin's choice when it loads the model.
     """
     with traced(checkpoint, form) as model, _told(checkpoint):
-        save_model(model, out / MODEL)
+        save_model(model, out / decoder_name(checkpoint))
     write_side_files(checkpoint, out)
+
+
+def decoder_name(checkpoint: Checkpoint) -> str:
+    """What the decoder's IR is called."""
+    return LANGUAGE if sees(checkpoint.folder) else MODEL
 
 
 @contextmanager
@@ -40,16 +46,21 @@ def traced(checkpoint: Checkpoint, form: Mapping[str, Any]) -> Iterator[Any]:
         from pipeline.backends.openvino.tracing import trace
 
         module = load_model(checkpoint.folder, checkpoint.weights, dtype)
-        model = trace(module)
+        model = trace(module, embedded=sees(checkpoint.folder))
     yield model
     del module  # whose memory the model shares
 
 
 def write_side_files(checkpoint: Checkpoint, out: Path) -> None:
-    """Tokenizer, detokenizer and what else LLMPipeline's folder holds."""
+    """Tokenizer, detokenizer and what else LLMPipeline's folder holds, or VLMPipeline's."""
     with _told(checkpoint):
         _write_tokenizer(checkpoint.folder, out)
     copy_files(checkpoint.folder, out, SIDE_FILES)
+    if sees(checkpoint.folder):
+        from pipeline.backends.openvino.pictures.parts import write_parts
+
+        with _told(checkpoint):
+            write_parts(checkpoint, out)
 
 
 @contextmanager

@@ -10,7 +10,11 @@ from typing import Any
 from pipeline.errors import ArtifactError
 from pipeline.files import copy_file
 
-MODEL, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
+MODEL = "openvino_model.xml"
+# of one that sees: the decoder by another name, and what lies beside it
+LANGUAGE, EMBEDDING = "openvino_language_model.xml", "openvino_text_embeddings_model.xml"
+TOWER, PROJECTOR = "openvino_vision_embeddings_model.xml", "openvino_vision_projection_model.xml"
+PREPROCESSOR = "preprocessor_config.json"
 SIDE_FILES = (
     "config.json",
     "generation_config.json",
@@ -22,6 +26,8 @@ SIDE_FILES = (
     "openvino_tokenizer.bin",
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
+    PREPROCESSOR,
+    *(f"{name[:-4]}{end}" for name in (EMBEDDING, TOWER, PROJECTOR) for end in (".xml", ".bin")),
 )
 # What the weights are worth: by default the plugin computes in bf16 where the CPU can, quantizes activations in
 # groups of 32 before a compressed MatMul, and keeps the cache in 8 bits.
@@ -40,14 +46,25 @@ def copy_files(source: Path, out: Path, names: tuple[str, ...]) -> None:
             copy_file(source / name, out / name)
 
 
-def read_model(folder: Path) -> Any:
-    """The IR as a model. Raises ArtifactError for a missing or cut one."""
+def decoder_of(folder: Path) -> str:
+    """The name of the decoder in a folder that holds one: it is another in one that sees."""
+    return LANGUAGE if (folder / LANGUAGE).is_file() else MODEL
+
+
+def weights_of(name: str) -> str:
+    """The file of the weights beside an IR."""
+    return f"{name.removesuffix('.xml')}.bin"
+
+
+def read_model(folder: Path, name: str = "") -> Any:
+    """The IR, the decoder's if none is named, as a model. Raises ArtifactError for a missing or cut one."""
     import openvino
 
-    if not (folder / WEIGHTS).is_file():
-        raise ArtifactError(f"{WEIGHTS} is missing", where=str(folder), hint="dvc repro makes it")
+    name = name or decoder_of(folder)
+    if not (folder / weights_of(name)).is_file():
+        raise ArtifactError(f"{weights_of(name)} is missing", where=str(folder), hint="dvc repro makes it")
     try:
-        return openvino.Core().read_model(folder / MODEL)
+        return openvino.Core().read_model(folder / name)
     except RuntimeError as error:
         raise ArtifactError(f"OpenVINO cannot read it: {last_line(error)}", where=str(folder)) from error
 

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.base import Form, Method, Order
 from pipeline.backends.nncf import compress_weights, dataset, quiet_nncf, told
 from pipeline.backends.openvino import convert, files
 from pipeline.backends.openvino.session import feed
+from pipeline.errors import ConfigError
+from pipeline.model.checkpoint import EMBEDDING, read_float32, read_headers
 from pipeline.types import Checkpoint
 
 Work = Callable[[Any, Order, str], Any]  # the model, the order, where errors say they are → the model, used up
@@ -20,11 +25,12 @@ def method(work: Work) -> Method:
 
     def quantize(export: Path, order: Order) -> None:
         files.copy_files(export, order.out, files.SIDE_FILES)
-        files.save_model(work(files.read_model(export), order, str(export)), order.out / files.MODEL)
+        made = work(files.read_model(export), order, str(export))
+        files.save_model(made, order.out / files.decoder_of(export))
 
     def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
         with convert.traced(checkpoint, form) as model:
-            files.save_model(work(model, order, checkpoint.model), order.out / files.MODEL)
+            files.save_model(work(model, order, checkpoint.model), order.out / convert.decoder_name(checkpoint))
         convert.write_side_files(checkpoint, order.out)
 
     return Method(quantize, stream)
@@ -32,7 +38,7 @@ def method(work: Work) -> Method:
 
 def compressed(model: Any, order: Order, where: str) -> Any:
     """Weights compressed; activations stay in floating point. Raises ToolError with NNCF's words."""
-    return compress_weights(model, order.recipe.settings, order.calibration, feed, where)
+    return compress_weights(model, order.recipe.settings, order.calibration, _feeder(model, order), where)
 
 
 def quantized(model: Any, order: Order, where: str) -> Any:
@@ -41,7 +47,7 @@ def quantized(model: Any, order: Order, where: str) -> Any:
     advanced = nncf.AdvancedQuantizationParameters()
     if not order.recipe.settings.get("smooth_quant", True):
         advanced.smooth_quant_alphas = nncf.AdvancedSmoothQuantParameters(matmul=-1)
-    data = dataset(order.calibration, feed)
+    data = dataset(order.calibration, _feeder(model, order))
     return told(
         lambda: nncf.quantize(
             model,
@@ -53,3 +59,19 @@ def quantized(model: Any, order: Order, where: str) -> Any:
         ),
         where,
     )
+
+
+def _feeder(model: Any, order: Order) -> Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]:
+    """What makes the model's inputs of token ids: one that sees takes rows of its embedding, here of text alone."""
+    if not any("inputs_embeds" in port.names for port in model.inputs):
+        return feed
+
+    def embedded(ids: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        if order.checkpoint is None:
+            raise ConfigError("a model that sees is calibrated with its checkpoint's embedding")
+        table = read_headers(order.checkpoint.weights)[EMBEDDING]
+        inputs = feed(ids)
+        del inputs["input_ids"]
+        return {"inputs_embeds": read_float32(table, ids), **inputs}
+
+    return embedded

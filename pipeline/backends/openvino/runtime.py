@@ -74,12 +74,16 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     if request.task == "chat":
         return chat(package, request)
     threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
+    device = DEVICES.get(request.device, "CPU")
+    if request.pictures:
+        from pipeline.backends.openvino.pictures.runtime import answer as answer_of_pictures
+
+        return answer_of_pictures(package, request, device, threads)
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":
         pipeline = genai.LLMPipeline(package, "CPU", **GENERATE, **threads)
         return {"tokens": [list(generate(pipeline, prompt, count, request.stops).tokens[0]) for prompt in prompts]}
     begun = time.perf_counter()
-    device = DEVICES.get(request.device, "CPU")
     pipeline = genai.LLMPipeline(package, device, **(threads if device == "CPU" else {}))
     load_s = time.perf_counter() - begun
     starts = itertools.count()

@@ -13,26 +13,35 @@ from pipeline.errors import ArtifactError
 from pipeline.harness.host import threads
 
 
+def opened(folder: Path, name: str = "", default_mode: bool = False) -> Any:
+    """An IR of a model folder, the decoder if none is named, compiled. Raises ArtifactError where it cannot be."""
+    import openvino
+
+    model = read_model(folder, name)
+    settings = {"INFERENCE_NUM_THREADS": str(threads()), **({} if default_mode else ACCURACY)}
+    try:
+        return openvino.Core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise ArtifactError(f"OpenVINO cannot compile it: {last_line(error)}", where=str(folder)) from error
+
+
 class OpenVinoSession:
     """A compiled decoder whose state starts empty at every call."""
 
     def __init__(self, folder: Path, default_mode: bool = False) -> None:
-        import openvino
-
-        model = read_model(folder)
-        settings = {"INFERENCE_NUM_THREADS": str(threads()), **({} if default_mode else ACCURACY)}
-        try:
-            compiled = openvino.Core().compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise ArtifactError(f"OpenVINO cannot compile it: {last_line(error)}", where=str(folder)) from error
+        compiled = opened(folder, default_mode=default_mode)
         self._inputs = {name for port in compiled.inputs for name in port.names}
         self._request = compiled.create_infer_request()
         self.settings = {name.lower(): _plain(compiled.get_property(name)) for name in ACCURACY}
 
-    def logits(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits float32 [batch, length, vocab] of ids int64 [batch, length], from an empty cache."""
+    def logits(self, ids: NDArray[np.int64], embedded: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Logits float32 [batch, length, vocab] of ids int64 [batch, length], from an empty cache.
+
+        embedded: what a decoder that sees is given of them, float32 [batch, length, width].
+        """
+        inputs = feed(ids) if embedded is None else {**feed(ids), "inputs_embeds": embedded}
         self._request.reset_state()
-        self._request.infer({name: value for name, value in feed(ids).items() if name in self._inputs})
+        self._request.infer({name: value for name, value in inputs.items() if name in self._inputs})
         out: NDArray[Any] = self._request.get_tensor("logits").data
         return out.astype(np.float32)
 

@@ -9,11 +9,12 @@ from pipeline.model.caches import with_caches
 SAVED = "decompression_0"  # the one note on a node that an IR keeps: stored in 16 bits, computed in 32
 
 
-def trace(module: Any) -> Any:
+def trace(module: Any, embedded: bool = False) -> Any:
     """The OpenVINO model of a Phi-3 decoder (torch module, any float dtype).
 
     Inputs input_ids, attention_mask, position_ids [batch, length] int64 and beam_idx [batch] int32; output
     logits [batch, length, vocab] float32; the key-value cache float32 [batch, kv_heads, length, head] is state.
+    embedded: inputs_embeds float32 [batch, length, width] in the place of input_ids.
     """
     import openvino
     import torch
@@ -26,8 +27,9 @@ def trace(module: Any) -> Any:
 
         patch_model.__make_16bit_traceable(module)
     past = [torch.zeros(2, kv_heads, 3, head) for _ in range(2 * layers)]
+    given = "inputs_embeds" if embedded else "input_ids"
     example = (
-        torch.ones(2, 4, dtype=torch.long),
+        torch.ones(2, 4, config.hidden_size) if embedded else torch.ones(2, 4, dtype=torch.long),
         torch.ones(2, 7, dtype=torch.long),
         torch.arange(3, 7)[None].repeat(2, 1),
         *past,
@@ -35,15 +37,16 @@ def trace(module: Any) -> Any:
     with torch.no_grad():
         # LongRoPE makes its long frequencies at the first call: before the trace, which is checked against a second one
         module.model.rotary_emb(past[0], torch.zeros(1, 1, dtype=torch.long))
-        model = openvino.convert_model(_traceable(module), example_input=example)
+        model = openvino.convert_model(_traceable(module, given), example_input=example)
     caches = [f"{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
-    _name(model, caches, kv_heads, head)
-    _make_stateful(model, caches)
+    width = config.hidden_size if embedded else None
+    _name(model, caches, kv_heads, head, width)
+    _make_stateful(model, caches, given)
     _forget(model)
     return model
 
 
-def _traceable(module: Any) -> Any:
+def _traceable(module: Any, given: str) -> Any:
     """The decoder as a function of its caches, with a 4-D mask made from the positions, and logits in fp32."""
     import torch
 
@@ -58,14 +61,15 @@ def _traceable(module: Any) -> Any:
         lowest = torch.tensor(torch.finfo(torch.float32).min)
         return torch.where(seen, torch.tensor(0.0), lowest).to(dtype)
 
-    return with_caches(module, lambda logits, caches, past: (logits.float(), *caches), mask)
+    return with_caches(module, lambda logits, caches, past: (logits.float(), *caches), mask, given)
 
 
-def _name(model: Any, caches: list[str], kv_heads: int, head: int) -> None:
-    """The names and dynamic shapes that OpenVINO GenAI looks for."""
+def _name(model: Any, caches: list[str], kv_heads: int, head: int, width: int | None) -> None:
+    """The names and dynamic shapes that OpenVINO GenAI looks for; `width`: of inputs_embeds, if it takes them."""
     import openvino
 
-    names = ["input_ids", "attention_mask", "position_ids", *(f"past_key_values.{cache}" for cache in caches)]
+    first = "input_ids" if width is None else "inputs_embeds"
+    names = [first, "attention_mask", "position_ids", *(f"past_key_values.{cache}" for cache in caches)]
     if len(model.inputs) != len(names):
         raise RuntimeError(f"the trace has {len(model.inputs)} inputs, {len(names)} were expected")
     for port, name in zip(model.inputs, names, strict=True):
@@ -73,7 +77,8 @@ def _name(model: Any, caches: list[str], kv_heads: int, head: int) -> None:
         node = port.get_node()
         node.set_friendly_name(name)
         cache = name.startswith("past_key_values")
-        node.set_partial_shape(openvino.PartialShape([-1, kv_heads, -1, head] if cache else [-1, -1]))
+        shape = [-1, kv_heads, -1, head] if cache else [-1, -1, width] if name == "inputs_embeds" else [-1, -1]
+        node.set_partial_shape(openvino.PartialShape(shape))
         if cache:
             node.set_element_type(openvino.Type.f32)
     for port, name in zip(model.outputs, ["logits", *(f"present.{cache}" for cache in caches)], strict=True):
@@ -81,7 +86,7 @@ def _name(model: Any, caches: list[str], kv_heads: int, head: int) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _make_stateful(model: Any, caches: list[str]) -> None:
+def _make_stateful(model: Any, caches: list[str], given: str) -> None:
     """Caches become state, reordered by beam_idx; at the first step of a batch they are empty."""
     import numpy as np
     import openvino
@@ -99,7 +104,7 @@ def _make_stateful(model: Any, caches: list[str]) -> None:
             consumer.replace_source_output(reordered.output(0))
     model.validate_nodes_and_infer_types()
     apply_make_stateful_transformation(model, {f"past_key_values.{cache}": f"present.{cache}" for cache in caches})
-    shape = op.shape_of(model.input("input_ids"), output_type="i64")
+    shape = op.shape_of(model.input(given), output_type="i64")
     batch = op.gather(shape, op.constant([0]), op.constant(0))
     for node in model.get_ops():
         if node.get_type_name() == "ReadValue":
