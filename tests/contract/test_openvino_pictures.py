@@ -22,6 +22,7 @@ from pipeline.errors import ArtifactError, ConfigError
 from pipeline.harness.run import setup
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import digests
+from pipeline.pictures.kinds import PHI4MM
 from pipeline.pictures.processing import processed, read_picture
 from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import Triple, read_triples
@@ -76,7 +77,7 @@ def test_logits_are_transformers_and_another_picture_changes_them(
 ) -> None:
     one, other = triples[1], triples[3]  # of as many places
     tower, text = load_tower(model), load_model(model, model, "float32")
-    pictures = [read_picture(PICTURES / triple.image) for triple in (one, other)]
+    pictures = [read_picture(PICTURES / triple.image, PHI4MM) for triple in (one, other)]
     place = torch.from_numpy(one.ids == 200010)
     with torch.inference_mode():
         words = text.model.embed_tokens(torch.from_numpy(np.where(one.ids == 200010, 0, one.ids)))
@@ -97,7 +98,7 @@ def test_the_pipeline_reads_files_as_the_reference_and_goes_on_as_its_parts_do(
     with BACKEND.open_sight(export) as session:
         for triple, tokens in zip(triples, made["tokens"], strict=True):
             assert tokens[-1] == 396 or len(tokens) == 6  # an answer's end among them
-            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image))
+            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image, PHI4MM))
             rows = rows[len(triple.asked) - 1 : -1]
             assert (rows.max(axis=-1) - rows[np.arange(len(tokens)), tokens] < 0.25).all()
 
@@ -108,7 +109,7 @@ def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[
     cut = [str(tmp_path / f"{number}.npz") for number in range(len(files))]
     ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
     for triple, path in zip(triples, cut, strict=True):
-        own = read_picture(PICTURES / triple.image)
+        own = read_picture(PICTURES / triple.image, PHI4MM)
         with np.load(path) as its:
             assert (its["mask"] == own.mask).all() and (its["height"], its["width"]) == (own.height, own.width)
             apart = np.abs(its["pixels"] - own.pixels).max()
