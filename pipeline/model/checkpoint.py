@@ -162,6 +162,11 @@ def parameters(tensors: Mapping[str, Tensor]) -> int:
     return sum(prod(tensor.shape) for tensor in tensors.values())
 
 
+def stored_parameters(tensors: Mapping[str, Tensor]) -> int:
+    """How many numbers the tensors hold, an lm_head that is the embedding's once."""
+    return parameters(tensors) - (elements(tensors, HEAD) if HEAD in tensors and not has_own_head(tensors) else 0)
+
+
 def elements(tensors: Mapping[str, Tensor], name: str) -> int:
     """How many numbers the tensor called `name` holds; 0 where there is none."""
     return prod(tensors[name].shape) if name in tensors else 0

@@ -78,7 +78,7 @@ def search(
     nothing measured is within the bounds, with the best that can be had.
     """
     fitted, tried = Calibration(), list[Tried]()
-    by_quality = any(name != "max_package_mb" for name in bounds)
+    by_quality = _by_quality(bounds)
     allowed, most = float(bounds.get("max_kl_nats", math.inf if not by_quality else 1.0)), bounds.get("max_package_mb")
     for _ in range(limits.builds):
         solution = _next(variants, sensitivity, fitted, allowed, most if not by_quality else None, tried)
@@ -89,17 +89,17 @@ def search(
         fitted.add(solution.predicted, found.kl_nats_mean)
         if by_quality:
             allowed = min(allowed, _allowed(found, bounds))
-            if _meets(found, bounds) and found.kl_nats_mean >= NEAR * allowed:
+            if meets(found, bounds) and found.kl_nats_mean >= NEAR * allowed:
                 break
-        elif _meets(found, bounds):
+        elif meets(found, bounds):
             break
-    chosen = _chosen(tried, bounds, by_quality)
+    chosen = _chosen(tried, bounds)
     fails = chosen is None or worth_exchanging(tried[chosen], limits.weights)
     if tried and limits.exchanges and fails:
-        room = max((each.solution.bits for each in tried if _meets(each.found, bounds)), default=0)
+        room = max((each.solution.bits for each in tried if meets(each.found, bounds)), default=0)
         steps = Exchange(variants, sensitivity, AIM * allowed if by_quality else None)
         tried += steps.taken(tried, room, measure, limits.exchanges)
-        chosen = _chosen(tried, bounds, by_quality)
+        chosen = _chosen(tried, bounds)
     if chosen is None:
         raise QualityError(_nothing(tried, bounds), hint="loosen the bounds, or give the recipe wider formats")
     points = tuple(Point(s.bits, fitted.kl(s.predicted)) for s in frontier(variants, sensitivity))
@@ -141,7 +141,17 @@ def _allowed(found: Measured, bounds: Mapping[str, float]) -> float:
     return allowed
 
 
-def _meets(found: Measured, bounds: Mapping[str, float]) -> bool:
+def _by_quality(bounds: Mapping[str, float]) -> bool:
+    return any(name != "max_package_mb" for name in bounds)
+
+
+def rank(found: Measured, bounds: Mapping[str, float]) -> float:
+    """Of builds within the bounds the least is chosen: the smallest, or where only size is bounded the best."""
+    return found.build_bytes if _by_quality(bounds) else found.kl_nats_mean
+
+
+def meets(found: Measured, bounds: Mapping[str, float]) -> bool:
+    """Whether a build is within the bounds."""
     return (
         found.kl_nats_mean <= bounds.get("max_kl_nats", math.inf)
         and found.top1_agreement >= bounds.get("min_top1_agreement", 0.0)
@@ -150,12 +160,9 @@ def _meets(found: Measured, bounds: Mapping[str, float]) -> bool:
     )
 
 
-def _chosen(tried: Sequence[Tried], bounds: Mapping[str, float], by_quality: bool) -> int | None:
-    """Of the trials within the bounds the smallest, or where only size is bounded the best."""
-    within = [number for number, each in enumerate(tried) if _meets(each.found, bounds)]
-    if by_quality:
-        return min(within, key=lambda number: tried[number].found.build_bytes, default=None)
-    return min(within, key=lambda number: tried[number].found.kl_nats_mean, default=None)
+def _chosen(tried: Sequence[Tried], bounds: Mapping[str, float]) -> int | None:
+    within = [number for number, each in enumerate(tried) if meets(each.found, bounds)]
+    return min(within, key=lambda number: rank(tried[number].found, bounds), default=None)
 
 
 def _nothing(tried: Sequence[Tried], bounds: Mapping[str, float]) -> str:

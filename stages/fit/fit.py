@@ -17,15 +17,16 @@ from pipeline.entries import Fit
 from pipeline.files import scratch_folder, size_of
 from pipeline.found import Fit as Found
 from pipeline.found import Sensitivity, Variants
+from pipeline.harness.kept import Kept, made_of
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
 from pipeline.metrics.divergence import totals
 from pipeline.metrics.scoring import read_reference, score_windows
-from pipeline.model.checkpoint import elements, open_checkpoint, read_headers
+from pipeline.model.checkpoint import elements, open_checkpoint, read_headers, stored_parameters
 from pipeline.records import Export
 from pipeline.search.exchange import Measured
-from pipeline.search.loop import Limits, search
-from pipeline.types import Status
+from pipeline.search.loop import Limits, meets, rank, search
+from pipeline.types import QuantizationStats, Status
 
 
 def fit(key: str, entry: Fit) -> Found:
@@ -39,23 +40,31 @@ def fit(key: str, entry: Fit) -> Found:
     nll = float(np.load(source / layout.NLL)[: len(ids)].mean())
 
     report, made = progress(f"fit@{key}"), count(1)
+    tensors = read_headers(Path(entry.weights))
+    number, kept = stored_parameters(tensors), Kept(key)
+    best: list[tuple[float, dict[str, str], QuantizationStats]] = []
+    kept.drop()
 
     def measure(table: Mapping[str, str]) -> Measured:
         recipe = replace(entry.recipe, settings={**entry.recipe.settings, "table": dict(table)})
         with scratch_folder(layout.fit(key)) as out:
-            order = Order(recipe, Calibration(text), out, lambda *_: None, 0, checkpoint)
+            order = Order(recipe, Calibration(text), out, lambda *_: None, number, checkpoint)
             if exported.deferred:
-                backend.stream(checkpoint, exported.form, order)
+                stats = backend.stream(checkpoint, exported.form, order)
             else:
-                backend.quantize(layout.export(entry.export), order)
+                stats = backend.quantize(layout.export(entry.export), order)
             with backend.open(out) as session:
                 found = totals(score_windows(ids, reference, session.logits, backend.batch, lambda _: None))
             del session
             report(next(made), entry.builds + entry.exchanges)
             increase = found.perplexity / float(np.exp(nll)) - 1
-            return Measured(size_of(out), found.kl_nats_mean, found.top1_agreement, increase)
+            measured = Measured(size_of(out), found.kl_nats_mean, found.top1_agreement, increase)
+            if meets(measured, entry.bounds) and (not best or rank(measured, entry.bounds) < best[-1][0]):
+                best.append((rank(measured, entry.bounds), dict(table), stats))
+                kept.put(out)
+            return measured
 
-    matrices, tensors = read_ok(Variants, layout.variants(entry.variants)).matrices, read_headers(Path(entry.weights))
+    matrices = read_ok(Variants, layout.variants(entry.variants)).matrices
     weights = sum(elements(tensors, name) for name in matrices)
     found = search(
         matrices,
@@ -64,4 +73,7 @@ def fit(key: str, entry: Fit) -> Found:
         measure,
         Limits(entry.builds, entry.exchanges, weights),
     )
+    if best and best[-1][1] == found["table"]:
+        of = made_of(key, entry.export, entry.weights, entry.calibration, found["table"])
+        kept.seal(of, best[-1][2])
     return Found(Status.OK, "", tokens=int(ids.size - len(ids)), **found)

@@ -13,13 +13,14 @@ from pipeline.entries import Quantize
 from pipeline.errors import ArtifactError, QualityError
 from pipeline.files import read_json, size_of, write_json
 from pipeline.harness.disk import require_result
+from pipeline.harness.kept import Kept, made_of
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
 from pipeline.matrix.sizes import build_size
-from pipeline.model.checkpoint import EMBEDDING, HEAD, elements, has_own_head, open_checkpoint, parameters, read_headers
+from pipeline.model.checkpoint import EMBEDDING, elements, open_checkpoint, parameters, read_headers, stored_parameters
 from pipeline.packaging.manifest import sha256
 from pipeline.records import Build, Export
-from pipeline.types import Checkpoint, Recipe, Status
+from pipeline.types import Checkpoint, QuantizationStats, Recipe, Status
 
 
 def quantize(key: str, entry: Quantize, out: Path) -> Build:
@@ -27,10 +28,12 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
     recipe, export, backend = _told(key, entry.recipe), layout.export(entry.export), load_backend(entry.backend)
     exported = read_ok(Export, export)
     tensors = read_headers(Path(entry.weights))
-    count = parameters(tensors) - (elements(tensors, HEAD) if HEAD in tensors and not has_own_head(tensors) else 0)
+    count = stored_parameters(tensors)
     checkpoint = open_checkpoint(entry.model, entry.weights)
     order = Order(recipe, _calibration(entry), out, progress(f"quantize@{key}"), count, checkpoint)
-    if exported.deferred:
+    if (found := _found(key, entry, recipe, out)) is not None:
+        stats = found
+    elif exported.deferred:
         require_result(layout.ARTIFACTS, _estimate(checkpoint, recipe))
         stats = backend.stream(checkpoint, exported.form, order)
     else:
@@ -39,6 +42,14 @@ def quantize(key: str, entry: Quantize, out: Path) -> Build:
     if recipe.method != "none" and stats.operators == 0:
         raise QualityError(f"method {recipe.method} quantized nothing", where=key, hint="take another recipe")
     return Build(Status.OK, "", stats, _kept(recipe, out))
+
+
+def _found(key: str, entry: Quantize, recipe: Recipe, out: Path) -> QuantizationStats | None:
+    """The build that the search made on its way, if it is still there."""
+    if entry.recipe.settings.get("table") != "fit":
+        return None
+    of = made_of(key, entry.export, entry.weights, entry.calibration, recipe.settings["table"])
+    return Kept(key).take(of, out)
 
 
 def _kept(recipe: Recipe, out: Path) -> str:

@@ -37,6 +37,23 @@ def test_what_was_found_is_within_its_bound_and_is_what_was_built(found: Project
     assert set(found.repro()) <= {"guard", "track"}
 
 
+def test_the_build_that_was_found_is_quantizes_while_it_is_of_the_same(found: Project) -> None:
+    kept, made = found.root / ".dvc/tmp/phi-deploy/builds", found.root / f"artifacts/builds/{BUILD}/genai_config.json"
+    assert list(kept.iterdir()) == []  # moved, not copied
+    before = made.read_bytes()
+    for change, taken in ((None, True), ("inputs", False), ("cut", False)):
+        assert found.stage("fit", BUILD).returncode == 0
+        (kept / BUILD / made.name).write_bytes(b"{}")
+        if change == "inputs":  # a build of other settings
+            stamp = json.loads((kept / f"{BUILD}.json").read_text(encoding="utf-8"))
+            stamp["of"]["files"] = dict.fromkeys(stamp["of"]["files"], "0" * 64)
+            (kept / f"{BUILD}.json").write_text(json.dumps(stamp), encoding="utf-8")
+        if change == "cut":  # killed before its stamp
+            (kept / f"{BUILD}.json").unlink()
+        assert found.stage("quantize", BUILD).returncode == 0
+        assert (made.read_bytes() == b"{}") is taken and (taken or made.read_bytes() == before)
+
+
 def test_a_table_is_a_recipe_without_the_search(found: Project) -> None:
     table = found.root / "my-table.json"
     table.write_text(json.dumps(found.json(f"artifacts/fits/{BUILD}.json")["table"]), encoding="utf-8")
