@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CORES = 2  # of the machine that was measured
 CHARACTERS = 4  # of English a token
+PICTURE = 800  # tokens of a question on a picture: of one or two crops
 GENERATED = 24  # tokens for a prompt, evaluate.decode_tokens by default
 STAGE_S = 5.0  # a stage's start, its imports and DVC's part
 LAYERED_ABOVE = 2e9  # bytes: above, the reference is computed layer by layer
@@ -39,6 +40,7 @@ WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold 
 SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insertion half a pass for each matrix
 MATRICES = 4  # of a layer
 VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
+SEEING = 4  # bytes a parameter of what sees: computed in fp32, and traced in it
 LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
 
 
@@ -95,6 +97,10 @@ def asked_of(plan: Plan) -> dict[str, Asked]:
     found = {}
     for name, model in plan.models.items():
         reference, text, questions = model.reference, Path(model.reference.text), model.reference.questions
+        if reference.modality:
+            count = min(_lines(reference.text), reference.max_questions or _lines(reference.text))
+            found[name] = Asked(PICTURE * count, 0, reference.decode_prompts * GENERATED)
+            continue
         size = text.stat().st_size // CHARACTERS if text.is_file() else reference.tokens
         rows = _rows(Path(questions)) if questions else []
         rows = rows[: reference.max_questions or None]
@@ -137,6 +143,7 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         size = 2 * shapes[name].parameters
         held = 0.5e9 + 0.11 * size if size > LAYERED_ABOVE else 2 * size
         work = shapes[name].parameters * (asked[name].tokens + asked[name].question_tokens) / REFERENCE_RATE / speedup
+        held += SEEING * shapes[name].tower
         found.append(Need("reference", name, STAGE_S + READING * size / 1e9 + work, PROCESS + held))
     built = {}
     for key, build in plan.builds.items():
@@ -144,14 +151,17 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         rates = BACKENDS.get(build.quantize.backend, OTHER)
         built[key] = build_size(count, str(recipe.family), int(EMBEDDING * count))
         text = build.quantize.calibration
-        found.append(quantize_need(key, recipe, build.quantize.backend, count, text.text if text else ""))
+        need = quantize_need(key, recipe, build.quantize.backend, count, text.text if text else "")
+        seeing = SEEING * shapes[build.model].tower
+        found.append(replace(need, memory=need.memory + seeing))
         share = min(1.0, build.evaluate.windows / windows) if (windows := _windows(plan, build.model)) else 1.0
         slow = build.evaluate.windows > 0
-        tokens = asked[build.model].tokens * (share if slow else 1.0) * rates.modes
+        modes = 2 if shapes[build.model].tower else rates.modes
+        tokens = asked[build.model].tokens * (share if slow else 1.0) * modes
         tokens += asked[build.model].question_tokens * (0.125 if slow else 1.0)
         answers = min(asked[build.model].tasks, build.evaluate.tasks or asked[build.model].tasks) * ANSWER
         seconds = count * tokens / rates.scored + (asked[build.model].generated + answers) * built[key] / rates.read
-        held = built[key] * rates.held * (2 if _cast(build.quantize.backend, recipe.family) else 1)
+        held = built[key] * rates.held * (2 if _cast(build.quantize.backend, recipe.family) else 1) + seeing
         found.append(Need("evaluate", key, STAGE_S + seconds / speedup + READING * built[key] / 1e9, PROCESS + held))
     found += search_needs(plan, shapes, found, speedup)
     for key, cell in plan.cells.items():
@@ -163,7 +173,14 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         once = sum(prompts) * shapes[cell.model].parameters / rates.scored
         once += len(prompts) * cell.benchmark.new_tokens * size / rates.read
         runs = cell.benchmark.runs + cell.benchmark.warmup
-        found.append(Need("benchmark", key, STAGE_S + runs * once / speedup, PROCESS + size * rates.held))
+        found.append(
+            Need(
+                "benchmark",
+                key,
+                STAGE_S + runs * once / speedup,
+                PROCESS + size * rates.held + SEEING * shapes[cell.model].tower,
+            )
+        )
     return found
 
 

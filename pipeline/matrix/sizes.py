@@ -35,6 +35,11 @@ def build_size(parameters: int, family: str, embedding: int) -> int:
     return int(MARGIN * (parameters * BITS[family] / 8 + embedding * BYTES["fp32"]))
 
 
+def sight_size(tower: int, embedding: int) -> int:
+    """Bytes of what a model that sees has beside its decoder, in 16 bits: what sees, and its embedding once more."""
+    return 2 * (tower + embedding) if tower else 0
+
+
 def reference_size(tokens: int, width: int) -> int:
     """Bytes of a reference: final hidden states in fp32, and a float64 and an id per token."""
     return tokens * (width * 4 + 16)
@@ -47,17 +52,19 @@ def plan_size(plan: Plan, shapes: Mapping[str, Dimensions], defer: float, kept: 
     hub's own cache as well, unless blocks are shared.
     """
     total, parameters = 0, {name: shape.parameters for name, shape in shapes.items()}
+    beside = {name: sight_size(shape.tower, shape.vocab_size * shape.hidden_size) for name, shape in shapes.items()}
     for name, model in plan.models.items():
         total += kept * reference_size(model.reference.tokens, shapes[name].hidden_size)
         if model.fetch.adapter or model.fetch.modality:
-            total += (kept + bool(model.fetch.repo)) * parameters[name] * BYTES["bf16"]
+            total += (kept + bool(model.fetch.repo)) * (parameters[name] + shapes[name].tower) * BYTES["bf16"]
         elif model.fetch.repo:
             total += (2 * kept - 1) * parameters[name] * BYTES["bf16"]
     for export in plan.exports.values():
         size = export_size(parameters[export.model], export.convert.form)
-        total += kept * size if size <= defer else 0
+        total += kept * (size + beside[export.model]) if size <= defer else 0
     builds = {
         key: build_size(count := parameters[build.model], build.quantize.recipe.family, int(EMBEDDING * count))
+        + beside[build.model]
         for key, build in plan.builds.items()
     }
     total += kept * sum(builds.values())

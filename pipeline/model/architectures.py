@@ -13,7 +13,7 @@ class Architecture:
 
     One that is not of `text` alone is taken with pictures where it `sees`, else known by name alone. `defaults` are
     transformers' (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves out and must not be
-    guessed.
+    guessed. tower: parameters of what sees, as published.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Architecture:
     layered: bool = False
     text: bool = True
     sees: bool = False
+    tower: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -50,8 +51,8 @@ _ALL = (
     Architecture("Phi3ForCausalLM", "phi3", layered=True, defaults=_PHI3),
     # transformers 5 writes the other name
     Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",), defaults=_PHIMOE),
-    Architecture("Phi3VForCausalLM", "phi3_v", text=False, sees=True, defaults=_PHI3),
-    Architecture("Phi4MMForCausalLM", "phi4mm", text=False, sees=True, defaults=_PHI3),
+    Architecture("Phi3VForCausalLM", "phi3_v", text=False, sees=True, tower=326_000_000, defaults=_PHI3),
+    Architecture("Phi4MMForCausalLM", "phi4mm", text=False, sees=True, tower=411_000_000, defaults=_PHI3),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _ALL}
 TEXT = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from pipeline.model.adapted import changes_of
 from pipeline.model.adapter import read_adapter
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.canonical import POSITIVE, canonical_config, refuse_quantized, traits, with_defaults
-from pipeline.model.checkpoint import ADAPTER, MERGE
+from pipeline.model.checkpoint import ADAPTER, MERGE, parameters, read_headers
+
+SIGHT = ("embed_tokens_extend.image_embed.", "vision_embed_tokens.")  # in the names of the tensors of what sees
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Dimensions:
     """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included.
 
     vocab_size: rows of the embedding and of the lm_head, which are one table where they are `tied`; 0: not known.
+    tower: parameters of what sees, tower and projector, beside the decoder's; 0: it takes text alone.
     `traits` are what backends may not honour; of a model that is not here yet, none are known.
     """
 
@@ -31,6 +35,7 @@ class Dimensions:
     parameters: int
     vocab_size: int = 0
     tied: bool = False
+    tower: int = 0
     traits: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -91,6 +96,7 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
     if model["path"]:
         config = read_config(Path(model["path"]))
         found = dimensions_of(config, where)
+        found = replace(found, tower=_tower(found.architecture, Path(model["path"])))
         if adapter and found.traits:  # of an architecture that backends have
             refuse_quantized(config, where)
             rows = changes_of(adapter, canonical_config(config)).rows
@@ -108,4 +114,17 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
             where=where,
             hint="see conf/model/phi-3.5-mini.yaml",
         )
-    return Dimensions(**{field: model[field] for field in (*stated, "vocab_size")}, tied=model["tied_embeddings"])
+    found = Dimensions(**{field: model[field] for field in (*stated, "vocab_size")}, tied=model["tied_embeddings"])
+    return replace(found, tower=_tower(found.architecture))
+
+
+def _tower(architecture: str, folder: Path | None = None) -> int:
+    """Parameters of what sees: of a folder's tensors; of one that is not here or not whole, as published."""
+    known = ARCHITECTURES.get(architecture)
+    if known is None or not known.sees:
+        return 0
+    if folder is not None:
+        with suppress(CheckpointError):  # fetch says what is wrong with it
+            tensors = read_headers(folder)
+            return parameters({name: tensors[name] for name in tensors if any(part in name for part in SIGHT)})
+    return known.tower

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import CheckpointError
 from pipeline.files import read_json
-from pipeline.model.checkpoint import SINGLE
+from pipeline.model.checkpoint import SINGLE, parameters, read_headers
 from pipeline.pictures import clip
 from pipeline.pictures.kinds import KINDS, PHI3V, PHI4MM, Kind
 from pipeline.pictures.processing import Picture
@@ -29,6 +29,11 @@ def sees(model: Path) -> bool:
 def kind_of(model: Path) -> Kind:
     """The kind of a canonical model folder that has a tower."""
     return KINDS[read_json(model / FOLDER / SIZES)["kind"]]
+
+
+def tower_parameters(model: Path) -> int:
+    """How many numbers the tower of a canonical model folder has, its projector's among them; 0 where it has none."""
+    return parameters(read_headers(model / FOLDER)) if sees(model) else 0
 
 
 def load_tower(model: Path) -> Any:

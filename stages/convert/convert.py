@@ -10,9 +10,10 @@ from pipeline.entries import Convert
 from pipeline.errors import CheckpointError
 from pipeline.files import read_json
 from pipeline.harness.disk import require_result
-from pipeline.matrix.sizes import DEFER_ABOVE, export_size
+from pipeline.matrix.sizes import DEFER_ABOVE, export_size, sight_size
 from pipeline.model.canonical import traits, unhonoured
-from pipeline.model.checkpoint import open_checkpoint, parameters, read_headers
+from pipeline.model.checkpoint import EMBEDDING, elements, open_checkpoint, parameters, read_headers
+from pipeline.pictures.tower import tower_parameters
 from pipeline.records import Export
 from pipeline.types import Status
 
@@ -23,10 +24,13 @@ def convert(key: str, entry: Convert, out: Path) -> Export:
     odd = unhonoured(traits(checkpoint.config), entry.honours, entry.backend)
     if odd:  # of a hub model, which planning had not seen
         raise CheckpointError(odd, where=f"model {entry.model}", hint=f"leave out {entry.backend}")
-    size = export_size(parameters(read_headers(checkpoint.weights)), entry.form)
+    tensors = read_headers(checkpoint.weights)
+    size = export_size(parameters(tensors), entry.form)
     if size > DEFER_ABOVE:
         weights = read_json(layout.model(entry.model) / layout.MANIFEST)["weights"]
         return Export(Status.OK, "", entry.form, deferred=True, weights=weights)
-    require_result(layout.ARTIFACTS, size)
+    require_result(
+        layout.ARTIFACTS, size + sight_size(tower_parameters(checkpoint.folder), elements(tensors, EMBEDDING))
+    )
     load_backend(entry.backend).convert(checkpoint, entry.form, out)
     return Export(Status.OK, "", entry.form)

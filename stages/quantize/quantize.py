@@ -16,9 +16,10 @@ from pipeline.harness.disk import require_result
 from pipeline.harness.kept import Kept, made_of
 from pipeline.harness.outcome import read_ok
 from pipeline.harness.run import progress
-from pipeline.matrix.sizes import build_size
+from pipeline.matrix.sizes import build_size, sight_size
 from pipeline.model.checkpoint import EMBEDDING, elements, open_checkpoint, parameters, read_headers, stored_parameters
 from pipeline.packaging.manifest import sha256
+from pipeline.pictures.tower import tower_parameters
 from pipeline.records import Build, Export
 from pipeline.types import Checkpoint, QuantizationStats, Recipe, Status
 
@@ -80,7 +81,9 @@ def _told(key: str, recipe: Recipe) -> Recipe:
 def _estimate(checkpoint: Checkpoint, recipe: Recipe) -> int:
     """Bytes that a streamed build takes."""
     tensors = read_headers(checkpoint.weights)
-    return build_size(parameters(tensors), recipe.family, elements(tensors, EMBEDDING))
+    embedding = elements(tensors, EMBEDDING)
+    beside = sight_size(tower_parameters(checkpoint.folder), embedding)
+    return build_size(parameters(tensors), recipe.family, embedding) + beside
 
 
 def _calibration(entry: Quantize) -> Calibration | None:

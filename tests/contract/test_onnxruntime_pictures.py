@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,15 @@ def test_a_large_model_goes_to_the_same_build_without_an_export(model: Path, exp
     BACKEND.stream(Checkpoint("vision", model, model, config), {"precision": "fp32", "provider": "cpu"}, order)
     one, other = (digests(tmp_path / name) for name in ("one", "other"))
     assert {name: one[name] for name in other} == other and one.keys() == other.keys()
+
+
+def test_the_run_instruction_works_when_pasted(model: Path, export: Path, tmp_path: Path) -> None:
+    package = tmp_path / "my-package"
+    package.mkdir()
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    BACKEND.package(export, Checkpoint("vision", model, model, config), {}, package)
+    shutil.copy(PICTURES / "images/00.png", package / "example.png")
+    text = BACKEND.run_instruction(package, "my-package", 'What "colour" is {it}?', "example.png")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8")
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr

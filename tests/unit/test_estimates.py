@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -11,8 +12,9 @@ import pytest
 
 from pipeline.commands.estimate import duration, lines
 from pipeline.matrix.compose import compose_config, settings_of
-from pipeline.matrix.estimates import Asked, Need, needs
+from pipeline.matrix.estimates import Asked, Need, asked_of, needs
 from pipeline.matrix.plan import make_plan
+from pipeline.matrix.sizes import plan_size
 from pipeline.model.dimensions import dimensions
 from tests.support.tiny import ROOT
 
@@ -93,3 +95,26 @@ def test_what_does_not_fit_is_said_with_lighter_recipes_that_do(monkeypatch: pyt
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_times_are_written_in_one_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("model", ["phi-4-multimodal", "phi-3.5-vision"])
+def test_what_sees_takes_memory_and_disk_beside_the_decoder(model: str) -> None:
+    words = [f"model=[{model}]", "precision=[int4]", "target=[cpu]", "backend=[onnxruntime]"]
+    plan, settings, seeing = of(words)
+    name = next(iter(plan.models))
+    shape = dimensions(name, settings["model"][name])
+    assert 0.3e9 < shape.tower < 0.45e9
+    blind = {name: replace(shape, tower=0)}
+    less = needs(plan, blind, dict.fromkeys(plan.models, Asked(256, 0, 8)), cores=2)
+    more = {need.stage: round(need.memory - other.memory) for need, other in zip(seeing, less, strict=True)}
+    assert more["reference"] == more["quantize"] == more["evaluate"] == more["benchmark"] == 4 * shape.tower
+    fetched, built = 2 * shape.tower, 2 * (shape.tower + shape.vocab_size * shape.hidden_size)
+    apart = plan_size(plan, {name: shape}, 5e8, kept=1) - plan_size(plan, blind, 5e8, kept=1)
+    assert apart == (1 + bool(plan.models[name].fetch.repo)) * fetched + built
+
+
+def test_a_local_models_tower_is_that_of_its_tensors_and_questions_count_their_pictures() -> None:
+    settings = compose_config(["suite=vision"], settings_of)
+    name = "phi-tiny-vision"
+    assert 100_000 < dimensions(name, settings["model"][name]).tower < 500_000
+    assert asked_of(make_plan(settings))[name].tokens == 63 * 800
