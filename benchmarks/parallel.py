@@ -1,9 +1,11 @@
 """One stage after another against several at once, on placeholder stages: what DVC and the engine cost, by size.
 
     python benchmarks/parallel.py --cells 25 100 > benchmarks/results/parallel.json
-    python benchmarks/parallel.py --seeded 2000 > benchmarks/results/parallel-seeded.json
+    python benchmarks/parallel.py --swept 100 500 2000 > benchmarks/results/parallel-swept.json
+    python benchmarks/parallel.py --seeded 500 > benchmarks/results/parallel-seeded.json
 
-Stages do nothing but leave a small file (benchmarks/placeholder.py), so that the rest is seen. --seeded makes the
+Stages do nothing but leave a small file (benchmarks/placeholder.py), so that the rest is seen. --swept runs the
+engine alone, cold and idle: an hour for 2,000 cells on two cores. --seeded makes the
 results and lock files of so many cells in one process, and measures what a run with nothing to do takes. CPU seconds
 are those to look at on a busy machine.
 """
@@ -87,6 +89,20 @@ def measure(cells: int, jobs: int) -> dict[str, object]:
     }
 
 
+def measure_swept(cells: int, jobs: int) -> dict[str, object]:
+    """The engine alone: plan, every stage once, and again with nothing to do."""
+    python = [sys.executable, "-m", "pipeline"]
+    with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-") as folder:
+        root = Path(folder) / "project"
+        command = make(root, cells)
+        plan = timed([*python, "plan", *command[4:]], root)
+        cold = timed([*python, "run", "--jobs", str(jobs)], root)
+        stages = len(list((root / "records").glob("*/*.json")))
+        idle = timed([*python, "run", "--jobs", str(jobs)], root)
+    run = {"cold": _figures(cold), "idle": _figures(idle)}
+    return {**_here(cells), "jobs": jobs, "stages": stages, "plan": _figures(plan), "run": run}
+
+
 def measure_seeded(cells: int, repro: bool) -> dict[str, object]:
     """With all results there: what plan, compose and a run with nothing to do take."""
     python = [sys.executable, "-m"]
@@ -129,11 +145,13 @@ def main() -> None:
     """Print the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="+", default=[])
+    parser.add_argument("--swept", type=int, nargs="+", default=[])
     parser.add_argument("--seeded", type=int, nargs="+", default=[])
     parser.add_argument("--repro", action="store_true", help="with --seeded: `dvc repro` as well, which takes minutes")
     parser.add_argument("-j", "--jobs", type=int, default=2)
     arguments = parser.parse_args()
     found = [measure(cells, arguments.jobs) for cells in arguments.cells]
+    found += [measure_swept(cells, arguments.jobs) for cells in arguments.swept]
     found += [measure_seeded(cells, arguments.repro) for cells in arguments.seeded]
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 

@@ -36,10 +36,13 @@ def remote_settings(space: Workspace, name: str) -> JSON:
     return {key: value for key, value in known[name].items() if value is not None}
 
 
-def config_of(settings: JSON, cache: Path) -> JSON:
-    """DVC's configuration of a worker's workspace: no git, the cache that its workspaces share, that remote."""
+def config_of(settings: JSON, cache: Path, root: Path) -> JSON:
+    """DVC's configuration of a worker's workspace: no git, the cache that its workspaces share, that remote.
+
+    What DVC remembers of the files goes with the folder.
+    """
     return {
-        "core": {"no_scm": True, "remote": NAME},
+        "core": {"no_scm": True, "remote": NAME, "site_cache_dir": str(root / ".dvc/tmp")},
         "remote": {NAME: dict(settings)},
         "cache": {"dir": str(cache)},
     }

@@ -45,7 +45,6 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
         self.tar, self.digest, self.host, self.remote = tar, digest, dict(host), remote
         self.name = f"phi-deploy-{digest}"
         self.root = self.cache = Path()
-        self.made = ""  # tells a copy from the one that lay there before
         self.said: list[str] = []  # what this machine is and has
 
     async def setup(self, worker: Any) -> None:
@@ -53,8 +52,10 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
         for name in NANNYS:
             os.environ.pop(name, None)
         base = Path(os.environ.get(FOLDER) or worker.local_directory).absolute()
-        self.root, self.cache, self.made = base / f"copy-{self.digest}", base / "cache", uuid.uuid4().hex
-        await asyncio.to_thread(self._remove_others, set(worker.plugins))
+        # a folder of its own each time: in that of a driver that was killed a stage may still write
+        self.root, self.cache = base / f"copy-{self.digest}-{uuid.uuid4().hex[:8]}", base / "cache"
+        roots = {plugin.root for plugin in worker.plugins.values() if isinstance(plugin, Copy)}
+        await asyncio.to_thread(self._remove_others, roots)
         try:
             own = await asyncio.to_thread(self._unpack)
         except (OSError, PipelineError) as error:  # it declares nothing, and so gets no stage
@@ -67,22 +68,20 @@ class Copy(WorkerPlugin):  # type: ignore[misc]  # untyped base
 
     def workspace(self) -> Workspace:
         """DVC in the copy, for one thread."""
-        return workspace(self.root, config_of(self.remote, self.cache), self.made)
+        return workspace(self.root, config_of(self.remote, self.cache, self.root))
 
     async def teardown(self, worker: Any) -> None:
         """The driver has what it asked for, or this worker ends: the cache has all that is in the copy."""
         await asyncio.to_thread(shutil.rmtree, self.root, ignore_errors=True)
 
-    def _remove_others(self, plugins: set[str]) -> None:
-        """Copies that a worker left which was killed."""
-        for folder in self.root.parent.glob("copy-*"):
-            if folder != self.root and f"phi-deploy-{folder.name.removeprefix('copy-')}" not in plugins:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _remove_others(self, roots: set[Path]) -> None:
+        """Copies that a worker left which was killed, or a driver."""
+        for folder in set(self.root.parent.glob("copy-*")) - roots - {self.root}:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _unpack(self) -> dict[str, str]:
         """The copy, with the driver's facts in it; returns this machine's own."""
-        if not self.root.is_dir():
-            unpack(self.tar, self.root)
+        unpack(self.tar, self.root)
         guard = [sys.executable, "-m", "stages", "guard"]
         done = subprocess.run(guard, cwd=self.root, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:

@@ -131,12 +131,12 @@ class Workspace:
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 
 
-def workspace(root: Path, config: JSON | None = None, made: str = "") -> Workspace:
-    """This thread's, opened once; and once again where the folder was made anew."""
-    opened: dict[tuple[Path, str], Workspace] = _mine.__dict__.setdefault("opened", {})
-    if (root, made) not in opened:
-        opened[root, made] = Workspace(root, config)
-    return opened[root, made]
+def workspace(root: Path, config: JSON | None = None) -> Workspace:
+    """This thread's, opened once."""
+    opened: dict[Path, Workspace] = _mine.__dict__.setdefault("opened", {})
+    if root not in opened:
+        opened[root] = Workspace(root, config)
+    return opened[root]
 
 
 def entry_of(stage: Any) -> JSON:
