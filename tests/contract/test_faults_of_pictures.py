@@ -34,3 +34,18 @@ def test_mlx_lm_knows_the_architecture() -> None:
     if find_spec("mlx_lm") is None:
         pytest.fail("mlx-lm is not installed")
     assert find_spec("mlx_lm.models.phi4mm") or find_spec("mlx_lm.models.phi3_v")
+
+
+@MENDED
+def test_mlx_vlm_gives_a_picture_the_places_that_it_takes() -> None:
+    """conf/backend/mlx.yaml, left_out: one row for a patch, without crops, pooling and ends of rows."""
+    if find_spec("mlx_vlm") is None:
+        pytest.skip("mlx-vlm is not installed: pip install --no-deps mlx-vlm")
+    from mlx_vlm.models.phi4mm.processing_phi4mm import Phi4MMImageProcessor
+
+    from pipeline.pictures.processing import processed
+    from tests.unit.test_pictures import drawn
+
+    image = drawn(300, 200)
+    shapes = Phi4MMImageProcessor()(image)["spatial_shapes"]
+    assert int(shapes[0][0]) * int(shapes[0][1]) == processed(image).tokens
