@@ -7,7 +7,7 @@ which the stage depends, so that nothing decides a result unseen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.types import Family, Recipe
@@ -154,6 +154,7 @@ class Package:
     """A build for a target: what its manifest and card say, and what is written into it (`options`).
 
     Its quality is said of the first `windows`, `questions` and `tasks`, which all cells of the target have; 0 is all.
+    adapters: by name, PEFT folders that it has for its runtime to switch.
     """
 
     model: str
@@ -174,6 +175,7 @@ class Package:
     run: str
     tasks: int = 0
     modality: str = ""
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def variants(key: str) -> Path:
     return ARTIFACTS / "variants" / f"{key}.json"
 
 
+ADAPTERS = "adapters"  # in a package: what its runtime switches while it runs
 FORMATS = "formats.json"  # in a build's folder: the format of each matrix, where a table says it
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.backends.texts import Texts
+    from pipeline.model.lowrank import LowRank
     from pipeline.pictures.processing import Picture
 
 Form = Mapping[str, Any]  # an input form: a table of conf/backend/<name>.yaml
@@ -150,6 +151,18 @@ class Backend(ABC):
 
         image: a picture in the package that it is asked of.
         """
+
+    def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:
+        """Write adapters for a base with this config.json into a package, which without one generates what it did.
+
+        As files or folders called as they are, in the folder `adapters`. For builds of the methods that
+        conf/backend/<name>.yaml names in `switches`.
+        """
+        raise ConfigError(f"{self.name} switches no adapters")
+
+    def switch_instruction(self, name: str, prompt: str, adapters: Sequence[str]) -> str:
+        """Markdown that works when pasted: how to ask the first of a package's adapters, and how to switch."""
+        raise ConfigError(f"{self.name} switches no adapters")
 
     def texts(self, package: Path) -> Texts:
         """The package's own tokenizer and template."""

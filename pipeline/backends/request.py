@@ -29,6 +29,7 @@ class RuntimeRequest:
     users get them without settings; `context` is as many tokens as any chat with its answer takes. Answers
     {"chats": [...], "said": [...], "ended": [...]}: the text of each chat, of its answer, and whether a token ended it;
     {} where the package has no tokenizer of its own.
+    `adapter`: with which of the package's adapters `generate` and `chat` answer; empty: without.
     task `tokenize`: the package's own tokenizer on `texts`, `prompts` (ids to write) and `chats`; answers
     {"ids": [[...], ...], "texts": [...], "chats": [...], "stops": [...], "exact": bool}: ids that end an answer, and
     whether there may be no others; {} where the package has no tokenizer of its own. `tools` has those of each chat;
@@ -55,6 +56,7 @@ class RuntimeRequest:
     asked: Sequence[str] = ()
     pictures: Sequence[str] = ()
     cut: Sequence[str] = ()
+    adapter: str = ""
 
     def chats_with_tools(self) -> list[tuple[list[Mapping[str, str]], list[Mapping[str, Any]] | None]]:
         """Each chat's messages and tools; None where it has none."""

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, suggest
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
 RECORDS, FOUND = "pipeline/records.py", "pipeline/found.py"  # the form of what these stages leave
 ANSWERS = "pipeline/answers.py"
+OF_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "README.md")  # README.md has its licence
 _MODEL = tuple(
     f"pipeline/model/{name}.py"
     for name in ("architectures", "canonical", "checkpoint", "loading", "rope", "texts", "tokenizer")
@@ -30,11 +31,12 @@ _CHATS = ("pipeline/model/chats.py", "pipeline/model/side_files.py")
 _BACKEND = (
     *("pipeline/backends/{backend}", *_SHARED, "pipeline/model/caches.py", *_CHATS, *_MODEL),
     *("pipeline/calibration", "pipeline/model/layer_by_layer.py"),
-    *("pipeline/model/adapter.py", *_SIGHT),
+    *("pipeline/model/adapter.py", "pipeline/model/lowrank.py", *_SIGHT),
 )
 _FETCH = (
-    *(f"pipeline/model/{name}.py" for name in ("adapted", "adapter", "dimensions", "hub", "licence_files", "merge")),
-    *("pipeline/model/side_files.py", "pipeline/model/tensors.py"),
+    *(f"pipeline/model/{name}.py" for name in ("adapted", "adapter", "dimensions", "hub", "licence_files", "lowrank")),
+    *(f"pipeline/model/{name}.py" for name in ("merge", "side_files", "switchable", "tensors")),
+    "pipeline/packaging/adapters.py",
     *_MODEL,
     *("pipeline/pictures/apart.py", *_SIGHT),
     MANIFEST,
@@ -48,8 +50,8 @@ _REFERENCE = (
 _PACKAGE = (
     "pipeline/backends/reading.py",
     "pipeline/metrics",
-    "pipeline/model/licence_files.py",
-    *("pipeline/packaging/card.py", "pipeline/packaging/card_figures.py"),
+    *(f"pipeline/model/{name}.py" for name in ("adapted", "licence_files", "merge", "switchable", "tensors")),
+    *(f"pipeline/packaging/{name}.py" for name in ("adapters", "card", "card_figures")),
     "pipeline/model/licenses.py",
     MANIFEST,
     PROCESS,
@@ -170,6 +172,7 @@ _ALL = (
         lambda key: (layout.package(key), layout.package_record(key)),
         (*_PACKAGE, *_BACKEND),
         after=lambda key, entry: (layout.build(entry.build), layout.evaluation(entry.build)),
+        reads=lambda entry: tuple(f"{folder}/{name}" for folder in entry.adapters.values() for name in OF_ADAPTER),
     ),
     Stage(
         "benchmark",

@@ -95,6 +95,11 @@ def checked(config: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, D
     shapes = {}
     for name, model in config["model"].items():
         problems += filter(None, [check_license(name, model)])
+        problems += [
+            f"model.{name}.adapters '{each}': a name has only a-z, 0-9 and '-'"
+            for each in model["adapters"]
+            if not ID.fullmatch(each)
+        ]
         try:
             shapes[name] = dimensions(name, model)
         except PipelineError as error:
@@ -133,6 +138,8 @@ def _of_modality(name: str, model: Mapping[str, Any], shape: Dimensions) -> list
         return [f"{where}.modality {said}: {shape.architecture} is taken with `{VISION}`"]
     if model["adapter"]:
         return [f"{where}.adapter: an adapter for a model that sees is not merged here"]
+    if model["adapters"]:
+        return [f"{where}.adapters: adapters of a model that sees are not switched here"]
     if not model["pictures"]:
         return [f"{where}.pictures is empty: JSONL rows of image, question and answer judge a model that sees"]
     path = Path(model["pictures"])

@@ -49,6 +49,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
             target=target,
             target_conf=config["target"][target],
             modality=config["model"][model]["modality"],
+            switched=tuple(config["model"][model]["adapters"]),
         )
         cell = "_".join((model, precision, backend, target))
         reason = why_excluded(combination)
@@ -219,6 +220,7 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
             options=dict(c.target_conf["package"].get(c.backend, {})),
             run=c.target_conf["run"],
             modality=c.modality,
+            adapters=dict(model["adapters"]),
         ),
         benchmark=Benchmark(
             backend=c.backend, device=device, modality=c.modality, **{**config["benchmark"], "more_prompt_tokens": more}

@@ -16,11 +16,12 @@ from pipeline.model.dimensions import Dimensions
 from pipeline.types import BITS, Family, Recipe
 
 DEFAULT = "default"
+SWITCHED = "Phi3ForCausalLM"  # whose matrices runtimes have by the names that adapters have
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One element of the product of the axes: names and their conf entries."""
+    """One element of the product of the axes: names and their conf entries; `switched` are names of adapters."""
 
     model: str
     dimensions: Dimensions
@@ -32,6 +33,7 @@ class Combination:
     target: str
     target_conf: Mapping[str, Any]
     modality: str = ""
+    switched: tuple[str, ...] = ()
 
     @property
     def provider(self) -> str | None:
@@ -155,6 +157,19 @@ def form_takes_pictures(c: Combination) -> str | None:
     return None
 
 
+def runtime_switches_adapters(c: Combination) -> str | None:
+    """Where activations are quantized, or layers are not the checkpoint's, a runtime has no place for them."""
+    if not c.switched or c.recipe is None:
+        return None
+    methods, merged = c.backend_conf["switches"], f"model.{c.model}.adapter merges one"
+    if c.dimensions.architecture != SWITCHED:
+        return f"adapters of {c.dimensions.architecture} are not switched here; {merged}"
+    if c.recipe.method in methods:
+        return None
+    which = f"on builds of {', '.join(methods)}, not of {c.recipe.method}" if methods else "on none"
+    return f"{c.backend} switches adapters {which}; {merged}"
+
+
 def rows_hold_the_type(c: Combination) -> str | None:
     """A type comes in blocks of values of a row. Other quantized types for other rows are llama.cpp's usual mixture
     (`resolved` says so), unless the recipe forbids them; no quantized type at all is another precision.
@@ -185,6 +200,7 @@ RULES: tuple[Callable[[Combination], str | None], ...] = (
     rows_hold_the_type,
     model_runs_by_layer,
     form_takes_pictures,
+    runtime_switches_adapters,
     toolchain_is_here,
 )
 

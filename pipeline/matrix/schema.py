@@ -10,7 +10,10 @@ MISSING: Any = "???"  # omegaconf's word for a mandatory value; a device that on
 
 @dataclass
 class ModelConf:
-    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`), and an `adapter` of it (a PEFT folder).
+    """A checkpoint: a folder (`path`) or a hub id (`repo` at a `revision`).
+
+    adapter: a PEFT folder that is merged into it. adapters: by name, those that its packages have beside it, for their
+    runtimes to switch.
 
     modality: what a model that takes more than text shall take: `vision`, then judged by `pictures` alone.
     """
@@ -19,6 +22,7 @@ class ModelConf:
     repo: str = ""
     revision: str = ""
     adapter: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
     text: str = ""  # data of its own, which evaluate.text, questions and calibration come before
     questions: str = ""
     calibration: str = ""
@@ -109,6 +113,7 @@ class BackendConf:
     rows: dict[str, RowsConf] = field(default_factory=dict)  # by the value of the recipe's `type`
     groups: dict[str, int] = field(default_factory=dict)  # by the recipe's `mode`: the values of its groups
     shown: str = ""  # the recipe's word that people name a precision by
+    switches: list[str] = field(default_factory=list)  # methods whose builds take adapters while they run
     card: CardConf = field(default_factory=CardConf)
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 

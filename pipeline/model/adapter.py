@@ -96,7 +96,7 @@ def of_another_base(adapter: Adapter, names: Iterable[str]) -> str:
     known = {_last(name) for name in names if name}
     if not said or not known or _last(said) in known:
         return ""
-    return f"it says that its base is {said}; the shapes of {sorted(known)[0]} fit, and it is merged into that"
+    return f"it says that its base is {said}; the shapes of {sorted(known)[0]} fit, and it is taken for that"
 
 
 def saved_by(names: Any, module: str) -> bool:

@@ -15,6 +15,7 @@ from pipeline.model.adapter import read_adapter
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.canonical import POSITIVE, canonical_config, refuse_quantized, traits, with_defaults
 from pipeline.model.checkpoint import ADAPTER, MERGE, parameters, read_headers
+from pipeline.model.switchable import check_switchable
 
 SIGHT = ("embed_tokens_extend.image_embed.", "vision_embed_tokens.")  # in the names of the tensors of what sees
 
@@ -87,19 +88,25 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
 def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
     """Dimensions of an entry of conf/model: a local folder's own, or those that the entry states.
 
-    Its adapter is held against a local folder's config.json, and may bring another number of tokens.
+    Its adapters are held against a local folder's config.json; one that is merged may bring another number of tokens.
     """
     where = f"model {name}"
     if model["path"] and model["repo"]:
         raise ConfigError("both path and repo are set", where=where, hint="set one")
     adapter = read_adapter(Path(model["adapter"])) if model["adapter"] else None
+    switched = [read_adapter(Path(folder)) for folder in model.get("adapters", {}).values()]
+    for each in switched:
+        check_switchable(each, f"model.{name}.adapter")
     if model["path"]:
         config = read_config(Path(model["path"]))
         found = dimensions_of(config, where)
         found = replace(found, tower=_tower(found.architecture, Path(model["path"])))
-        if adapter and found.traits:  # of an architecture that backends have
+        if (adapter or switched) and found.traits:  # of an architecture that backends have
             refuse_quantized(config, where)
-            rows = changes_of(adapter, canonical_config(config)).rows
+            base = canonical_config(config)
+            rows = changes_of(adapter, base).rows if adapter else 0
+            for each in switched:
+                changes_of(each, base)
             return dimensions_of({**config, "vocab_size": rows or found.vocab_size}, where)
         return found
     if not model["repo"]:

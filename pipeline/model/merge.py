@@ -49,7 +49,7 @@ def merge(adapter: Adapter, base: Mapping[str, Tensor], config: Mapping[str, Any
     keep = tied and bool(adapter.config.get("ensure_weight_tying"))
     if keep and changes.updates.keys() & {EMBEDDING, HEAD}:
         raise CheckpointError("ensure_weight_tying with factors of tied tables is not supported", where=adapter.where)
-    _check_finite(adapter, changes)
+    check_finite(adapter, changes)
     tensors = _plan(base, changes, tied, keep)
     for name, tensor in tensors.items():
         if any(update.first + update.rows > tensor.source.shape[0] for update in tensor.updates):
@@ -60,7 +60,7 @@ def merge(adapter: Adapter, base: Mapping[str, Tensor], config: Mapping[str, Any
     return tensors[EMBEDDING].source.shape[0]
 
 
-def _check_finite(adapter: Adapter, changes: Changes) -> None:
+def check_finite(adapter: Adapter, changes: Changes) -> None:
     """Raises CheckpointError for a tensor of the adapter with NaN or infinity, or of a type that is not supported."""
     import numpy as np
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.model.licenses import forbids_redistribution
+from pipeline.packaging.adapters import section
 from pipeline.packaging.card_figures import METRICS, evaluation, table
 from pipeline.types import JSON
 
@@ -26,6 +27,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         evaluation(manifest),
         _quantization(manifest),
         _run(manifest),
+        section(manifest),
         _making(manifest),
         f"## Licence\n\n{_licence(manifest)}\n",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.entries import Fetch
 from pipeline.errors import CheckpointError
 from pipeline.files import copy_file, write_json
-from pipeline.model.adapter import WEIGHTS, Adapter, of_another_base, read_adapter
+from pipeline.model.adapter import of_another_base, read_adapter
 from pipeline.model.architectures import TEXT
 from pipeline.model.canonical import canonical_config, refuse_quantized
 from pipeline.model.checkpoint import ADAPTER, MERGE, has_own_head, read_headers, shard_names, stored_dtype
@@ -19,6 +19,7 @@ from pipeline.model.merge import merge
 from pipeline.model.side_files import complete, copy_adapters_tokenizer, copy_side_files
 from pipeline.model.tensors import check_tensors
 from pipeline.model.tokenizer import check_tokenizer
+from pipeline.packaging.adapters import described
 from pipeline.packaging.manifest import sha256
 from pipeline.pictures.apart import check_modality, complete_ends, take_apart
 from pipeline.types import JSON
@@ -82,23 +83,9 @@ def fetch(key: str, entry: Fetch, folder: Path) -> JSON:
         "revision": revision,
         **licence,
         "weights": digests,
-        **({"adapter": _described(adapter)} if adapter else {}),
+        **({"adapter": described(adapter)} if adapter else {}),
         **({"modality": entry.modality} if entry.modality else {}),
         "files": {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".safetensors"},
-    }
-
-
-def _described(adapter: Adapter) -> JSON:
-    """What the manifest says of an adapter; of the base that it names, a hub id, or a folder's name."""
-    base = str(adapter.config.get("base_model_name_or_path") or "")
-    return {
-        "source": adapter.folder.resolve().name,
-        "base": Path(base).name if Path(base).exists() else base,
-        "method": "DoRA" if adapter.config.get("use_dora") else "LoRA",
-        "rank": adapter.config["r"],
-        "alpha": adapter.config["lora_alpha"],
-        "license": card_licence(adapter.folder),
-        "sha256": {name: sha256(adapter.folder / name) for name in (ADAPTER, WEIGHTS)},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,19 @@ from pipeline.harness.disk import require_copy
 from pipeline.harness.outcome import read_ok
 from pipeline.metrics.samples import best
 from pipeline.metrics.shared import quality_on, reference_on
+from pipeline.model.adapter import Adapter, of_another_base, read_adapter
 from pipeline.model.checkpoint import open_checkpoint
+from pipeline.model.licence_files import copy_licence
+from pipeline.model.lowrank import LowRank
+from pipeline.model.switchable import check_switchable, low_rank
+from pipeline.packaging.adapters import described as about
 from pipeline.packaging.card import model_card
 from pipeline.packaging.manifest import SUMS, digests, sha256, sums
 from pipeline.records import Build, Decode, Evaluation, Packaged
 from pipeline.strict import plain
-from pipeline.types import JSON, Status
+from pipeline.types import JSON, Checkpoint, Status
+
+log = logging.getLogger(__name__)
 
 PROMPT = "Who are you?"  # of a model without a chat template, or without questions
 
@@ -34,17 +42,26 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     quantization = read_ok(Build, build).quantization
     require_copy(layout.PACKAGES, size_of(build))
     backend = load_backend(entry.backend)
-    backend.package(build, open_checkpoint(entry.model, entry.weights), entry.options, out)
+    checkpoint = open_checkpoint(entry.model, entry.weights)
+    adapters = {name: read_adapter(Path(folder)) for name, folder in sorted(entry.adapters.items())}
+    backend.package(build, checkpoint, entry.options, out)
+    if adapters:
+        made = {name: _switched(adapter, entry, checkpoint) for name, adapter in adapters.items()}
+        backend.add_adapters(out, checkpoint.config, made)
     runtime_files = digests(out)
     write_text(out / SUMS, sums(runtime_files))
     size = sum(file["size_bytes"] for file in runtime_files.values())
     sample = best(evaluation.samples) or next(iter(evaluation.samples), None)
     image = _example(entry, sample.image, out) if sample and sample.image else ""
-    run = backend.run_instruction(out, key, sample.question if sample else PROMPT, image)
+    question = sample.question if sample else PROMPT
+    run = backend.run_instruction(out, key, question, image)
     run += f"\nOn {entry.target}: {entry.run}\n" if entry.run else ""
     described = _described(key, entry)
     for name in described["license_files"]:
         copy_file(layout.model(entry.model) / name, out / name)
+    for name, adapter in adapters.items():
+        described["license_files"] += copy_licence(adapter.folder, out, f".{name}")
+    switch = backend.switch_instruction(key, question, list(adapters)) if adapters else ""
     reference = reference_on(evaluation, entry.windows, entry.questions, entry.tasks)
     manifest = {
         "status": Status.OK,
@@ -61,12 +78,15 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
         "quantization": plain(quantization),
         "run": run,
+        **({"adapters": {name: about(each) for name, each in adapters.items()}, "switch": switch} if adapters else {}),
         "size_bytes": size,
     }
     write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
     read = {name: file for name, file in runtime_files.items() if name not in backend.unread}
     if not _same_bytes(read, digests(build)):
         _generate(entry, out, evaluation.decode, key)
+    for name in adapters:
+        _generate_with(name, entry, out, evaluation.decode)
     check_reading(entry.backend, out, layout.model(entry.model), key)
     source = manifest["source"]
     record = Packaged(
@@ -79,7 +99,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         quantization=quantization,
         commit=source["revision"],
         checkpoint={**source["weights_sha256"], **source.get("adapter", {}).get("sha256", {})},
-        run=run,
+        run=f"{run}\nWith an adapter:\n\n{switch}" if switch else run,
     )
     write_json(layout.package_record(key), plain(record))
     return {**manifest, "files": digests(out)}
@@ -90,6 +110,15 @@ def _example(entry: Package, image: str, out: Path) -> str:
     name = f"example{Path(image).suffix}"
     copy_file(layout.reference(entry.model) / layout.IMAGES / image, out / name)
     return name
+
+
+def _switched(adapter: Adapter, entry: Package, checkpoint: Checkpoint) -> LowRank:
+    """The factors that the runtime switches. Raises CheckpointError for an adapter that does not fit the base."""
+    check_switchable(adapter, f"model.{entry.model}.adapter")
+    warning = of_another_base(adapter, (entry.source, str(checkpoint.config.get("_name_or_path") or "")))
+    if warning:
+        log.warning("%s: %s", adapter.where, warning)
+    return low_rank(adapter, checkpoint.config)
 
 
 def _described(key: str, entry: Package) -> JSON:
@@ -140,3 +169,11 @@ def _generate(entry: Package, folder: Path, decode: Decode, key: str) -> None:
     tokens = ask_runtime(entry.backend, folder, request).value["tokens"][0]
     if tokens != expected:
         raise QualityError(f"the package generates {tokens[:8]}…, its build {expected[:8]}…", where=key)
+
+
+def _generate_with(adapter: str, entry: Package, folder: Path, decode: Decode) -> None:
+    """The finished package, in a fresh process, must take its adapter; one that changes nothing is told of."""
+    request = RuntimeRequest("generate", [decode.prompt], len(decode.continuation), adapter=adapter)
+    tokens = ask_runtime(entry.backend, folder, request).value["tokens"][0]
+    if tokens == list(decode.continuation):
+        log.warning("adapter %s: with it the package generates what it does without, of one prompt", adapter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
 from pipeline.backends.texts import Texts
 from pipeline.files import copy_file
+from pipeline.model.lowrank import LowRank
 from pipeline.types import Checkpoint, Recipe
 
 
 class LlamaCppBackend(Backend):
     name = "llamacpp"
     has_default_mode = True
-    unread = ("Modelfile",)  # Ollama's
+    unread = ("Modelfile",)  # Ollama's; those of adapters are of no build
 
     def methods(self) -> Mapping[str, Method]:
         from pipeline.backends.llamacpp import mixed, quantize, stream
@@ -71,6 +72,16 @@ class LlamaCppBackend(Backend):
         from pipeline.backends.llamacpp.package import write_package
 
         write_package(build, checkpoint, out)
+
+    def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:
+        from pipeline.backends.llamacpp.adapters import add_adapters
+
+        add_adapters(package, config, adapters)
+
+    def switch_instruction(self, name: str, prompt: str, adapters: Sequence[str]) -> str:
+        from pipeline.backends.llamacpp.package import switch_instruction
+
+        return switch_instruction(name, prompt, adapters)
 
     def texts(self, package: Path) -> Texts:
         from pipeline.backends.llamacpp.texts import GgufTexts

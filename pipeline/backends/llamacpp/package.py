@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,33 @@ answer = model.create_chat_completion(messages, max_tokens=64, temperature=0)
 print(answer["choices"][0]["message"]["content"])
 ```
 """
+SWITCH = """\
+llama.cpp (`llama-server` takes several `--lora`, and switches them by `POST /lora-adapters`):
+
+```bash
+llama-cli -m {package}/*.gguf --lora {package}/adapters/{adapter}.gguf -cnv
+```
+
+Ollama:
+
+```bash
+cd {package} && ollama create {package}-{adapter} -f Modelfile.{adapter} && ollama run {package}-{adapter}
+```
+
+llama-cpp-python:
+
+```python
+from pathlib import Path
+
+from llama_cpp import Llama
+
+path = str(next(Path("{package}").glob("*.gguf")))
+model = Llama(path, lora_path="{package}/adapters/{adapter}.gguf", n_ctx=2048, verbose=False)
+messages = [{{"role": "user", "content": {prompt}}}]
+answer = model.create_chat_completion(messages, max_tokens=64, temperature=0)
+print(answer["choices"][0]["message"]["content"])
+```
+"""
 
 
 def write_package(build: Path, checkpoint: Checkpoint, out: Path) -> None:
@@ -85,6 +112,11 @@ def run_instruction(package: str, prompt: str) -> str:
     return INSTRUCTION.format(
         package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("llama-cpp-python") or ""
     )
+
+
+def switch_instruction(package: str, prompt: str, adapters: Sequence[str]) -> str:
+    """With the first of the package's adapters."""
+    return SWITCH.format(package=package, prompt=json.dumps(prompt, ensure_ascii=False), adapter=adapters[0])
 
 
 def _chat_format(folder: Path) -> str | None:

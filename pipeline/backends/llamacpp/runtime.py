@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from pipeline import layout
 from pipeline.backends.request import Run, RuntimeRequest, serve, timed
 
 F32 = 0  # enum ggml_type: `generate` is held against logits with an fp32 cache
@@ -17,10 +18,11 @@ ALL_LAYERS = -1  # on the GPU
 GPUS = ("cuda", "apple-silicon")
 
 
-def load(package: str, threads: int, length: int, accurate: bool, device: str = "") -> Any:
+def load(package: str, threads: int, length: int, accurate: bool, device: str = "", adapter: str = "") -> Any:
     from llama_cpp import Llama
 
     path = next(Path(package).glob("*.gguf"))
+    lora = {"lora_path": f"{package}/{layout.ADAPTERS}/{adapter}.gguf"} if adapter else {}
     precise = {"type_k": F32, "type_v": F32, "flash_attn": False} if accurate else {}
     count = threads or os.cpu_count() or 1
     return Llama(
@@ -32,6 +34,7 @@ def load(package: str, threads: int, length: int, accurate: bool, device: str = 
         n_gpu_layers=ALL_LAYERS if device in GPUS else 0,
         verbose=False,
         **precise,
+        **lora,
     )
 
 
@@ -68,7 +71,9 @@ def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
 
 def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """As the card shows it: llama-cpp-python finds the chat format in the file."""
-    model = load(package, request.threads, request.context, accurate=False, device=request.device)
+    model = load(
+        package, request.threads, request.context, accurate=False, device=request.device, adapter=request.adapter
+    )
     rendered = renderer(model)
     said, ended = [], []
     for messages in request.chats:
@@ -102,7 +107,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     count, prompts = request.new_tokens, request.prompts
     if request.task == "generate":
         length = max(map(len, prompts)) + count
-        model = load(package, request.threads, length, accurate=True)
+        model = load(package, request.threads, length, accurate=True, adapter=request.adapter)
         return {"tokens": [generate(model, list(prompt), count, request.stops)[0] for prompt in prompts]}
     return measured(package, request)
 

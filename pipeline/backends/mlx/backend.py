@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method
+from pipeline.model.lowrank import LowRank
 from pipeline.types import Checkpoint
 
 
@@ -69,6 +70,16 @@ class MlxBackend(Backend):
 
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
+
+    def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:
+        from pipeline.backends.mlx.adapters import add_adapters
+
+        add_adapters(package, config, adapters)
+
+    def switch_instruction(self, name: str, prompt: str, adapters: Sequence[str]) -> str:
+        from pipeline.backends.mlx.instruction import switch_instruction
+
+        return switch_instruction(name, prompt, adapters)
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.mlx.instruction import run_instruction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from shlex import quote
 
 from pipeline.harness.host import installed
@@ -24,6 +25,20 @@ prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
 print(generate(model, tokenizer, prompt=prompt, max_tokens=64))
 ```
 """
+SWITCH = """\
+```bash
+mlx_lm.generate --model {package} --adapter-path {package}/adapters/{adapter} --prompt {quoted} --max-tokens 64
+```
+
+```python
+from mlx_lm import generate, load
+
+model, tokenizer = load("{package}", adapter_path="{package}/adapters/{adapter}")
+messages = [{{"role": "user", "content": {prompt}}}]
+prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+print(generate(model, tokenizer, prompt=prompt, max_tokens=64))
+```
+"""
 
 
 def run_instruction(package: str, prompt: str) -> str:
@@ -34,3 +49,9 @@ def run_instruction(package: str, prompt: str) -> str:
         quoted=quote(prompt),
         version=installed("mlx-lm") or "",
     )
+
+
+def switch_instruction(package: str, prompt: str, adapters: Sequence[str]) -> str:
+    """With the first of the package's adapters."""
+    said = json.dumps(prompt, ensure_ascii=False)
+    return SWITCH.format(package=package, prompt=said, quoted=quote(prompt), adapter=adapters[0])

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from pipeline import layout
 from pipeline.backends.request import RuntimeRequest, serve, timed
 from pipeline.harness.interpreter import hide
 
@@ -48,7 +49,8 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     """As the card shows it."""
     from mlx_lm import load, stream_generate
 
-    model, tokenizer = load(package)[:2]
+    path = f"{package}/{layout.ADAPTERS}/{request.adapter}" if request.adapter else None
+    model, tokenizer = load(package, adapter_path=path)[:2]
     chats, said, ended = [], [], []
     for messages in request.chats:
         prompt = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
@@ -66,10 +68,12 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     if request.task == "chat":
         return chat(package, request)
     import mlx.core as mx
-    from mlx_lm.utils import load_model
+    from mlx_lm.utils import load_adapters, load_model
 
     begun = time.perf_counter()
     model, _ = load_model(Path(package))
+    if request.adapter:
+        model = load_adapters(model, f"{package}/{layout.ADAPTERS}/{request.adapter}")
     load_s = time.perf_counter() - begun
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":  # held against logits in fp32

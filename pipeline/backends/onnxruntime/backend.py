@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order, SightSession
 from pipeline.backends.texts import FolderTexts, Texts
 from pipeline.files import read_json
+from pipeline.model.lowrank import LowRank
 from pipeline.types import Checkpoint, QuantizationStats
 
 
@@ -99,6 +100,16 @@ class OnnxRuntimeBackend(Backend):
         from pipeline.backends.onnxruntime.files import CONFIG
 
         return FolderTexts(package, read_json(package / CONFIG)["model"])
+
+    def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:
+        from pipeline.backends.onnxruntime.adapters import add_adapters
+
+        add_adapters(package, adapters)
+
+    def switch_instruction(self, name: str, prompt: str, adapters: Sequence[str]) -> str:
+        from pipeline.backends.onnxruntime.instruction import switch_instruction
+
+        return switch_instruction(name, prompt, adapters)
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.onnxruntime.files import CONFIG, is_fixed

@@ -7,11 +7,16 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from pipeline import layout
+
 
 class GenaiModel:
-    """ONNX Runtime GenAI's. To generate on a machine without the package's device, its provider options are cleared."""
+    """ONNX Runtime GenAI's. To generate on a machine without the package's device, its provider options are cleared.
 
-    def __init__(self, package: str, threads: int, device: str) -> None:
+    adapter: which of the package's adapters is active.
+    """
+
+    def __init__(self, package: str, threads: int, device: str, adapter: str = "") -> None:
         import onnxruntime_genai as genai
 
         config = genai.Config(package)
@@ -25,6 +30,10 @@ class GenaiModel:
                 raise
             config.clear_providers()
             self.model = genai.Model(config)
+        self._adapter, self._adapters = adapter, None
+        if adapter:
+            self._adapters = genai.Adapters(self.model)
+            self._adapters.load(f"{package}/{layout.ADAPTERS}/{adapter}.onnx_adapter", adapter)
 
     def generate(
         self, prompt: Sequence[int], count: int, stops: Collection[int] = ()
@@ -44,7 +53,10 @@ class GenaiModel:
 
         parameters = genai.GeneratorParams(self.model)
         parameters.set_search_options(max_length=length, min_length=least, do_sample=False)
-        return genai.Generator(self.model, parameters)
+        made = genai.Generator(self.model, parameters)
+        if self._adapter:
+            made.set_active_adapter(self._adapters, self._adapter)
+        return made
 
 
 def continued(generator: Any, begun: float, count: int) -> tuple[list[int], float, float]:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from pipeline.harness.host import installed
 from pipeline.pictures.rows import PLACE
 
-TEMPLATE = """\
+INSTALL = """\
 ```bash
 pip install onnxruntime-genai=={version}
 ```
 
+"""
+TEMPLATE = """\
 ```python
 import json
 import onnxruntime_genai as og
 
 model = og.Model("{package}")
-tokenizer = og.Tokenizer(model)
+{loaded}tokenizer = og.Tokenizer(model)
 messages = json.dumps([{{"role": "user", "content": {prompt}}}])
 prompt = tokenizer.encode(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 params = og.GeneratorParams(model)
 params.set_search_options(max_length=len(prompt) + 64, do_sample=False)
 generator = og.Generator(model, params)
-generator.append_tokens(prompt)
+{active}generator.append_tokens(prompt)
 stream = tokenizer.create_stream()
 while not generator.is_done():
     generator.generate_next_token()
@@ -90,8 +93,20 @@ def run_instruction(package: str, prompt: str, fixed: bool) -> str:
         return FIXED_TEMPLATE.format(
             package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("onnxruntime") or ""
         )
+    install = INSTALL.format(version=installed("onnxruntime-genai") or "")
+    return install + TEMPLATE.format(
+        package=package, prompt=json.dumps(prompt, ensure_ascii=False), loaded="", active=""
+    )
+
+
+def switch_instruction(package: str, prompt: str, adapters: Sequence[str]) -> str:
+    """With the first of the package's adapters; all are loaded."""
+    loads = [f'adapters.load("{package}/adapters/{name}.onnx_adapter", "{name}")\n' for name in adapters]
     return TEMPLATE.format(
-        package=package, prompt=json.dumps(prompt, ensure_ascii=False), version=installed("onnxruntime-genai") or ""
+        package=package,
+        prompt=json.dumps(prompt, ensure_ascii=False),
+        loaded="adapters = og.Adapters(model)\n" + "".join(loads),
+        active=f'generator.set_active_adapter(adapters, "{adapters[0]}")\n',
     )
 
 

@@ -20,15 +20,13 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
         return {}
     import onnxruntime_genai as genai
 
-    model = GenaiModel(package, request.threads, request.device).model
-    tokenizer, stops = genai.Tokenizer(model), set(_stops(package))
+    model = GenaiModel(package, request.threads, request.device, request.adapter)
+    tokenizer, stops = genai.Tokenizer(model.model), set(_stops(package))
     chats, said, ended = [], [], []
     for messages, tools in request.chats_with_tools():
         text = _rendered(tokenizer, messages, tools)
         prompt = tokenizer.encode(text)
-        parameters = genai.GeneratorParams(model)
-        parameters.set_search_options(max_length=len(prompt) + request.new_tokens, do_sample=False)
-        generator = genai.Generator(model, parameters)
+        generator = model.generator(len(prompt) + request.new_tokens)
         generator.append_tokens(prompt)
         tokens: list[int] = []
         while len(tokens) < request.new_tokens and not stops.intersection(tokens[-1:]):
@@ -53,10 +51,10 @@ def _stops(package: str) -> list[int]:
     return said if isinstance(said, list) else [said]
 
 
-def load(package: str, threads: int, device: str) -> Any:
+def load(package: str, threads: int, device: str, adapter: str) -> Any:
     """What generates: GenAI's model, or a decoder of fixed shapes."""
     if not is_fixed(Path(package)):
-        return GenaiModel(package, threads, device)
+        return GenaiModel(package, threads, device, adapter)
     from pipeline.backends.onnxruntime.fixed.session import FixedDecoder
 
     return FixedDecoder(Path(package), threads, bool(device))
@@ -86,7 +84,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     if request.task == "chat":
         return chat(package, request)
     begun = time.perf_counter()
-    model = load(package, request.threads, request.device)
+    model = load(package, request.threads, request.device, request.adapter)
     load_s = time.perf_counter() - begun
     if request.pictures:
         from pipeline.backends.onnxruntime.pictures.runtime import answer as answer_of_pictures

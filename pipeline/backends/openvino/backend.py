@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, SightSession
+from pipeline.model.lowrank import LowRank
 from pipeline.types import Checkpoint
 
 
@@ -66,6 +67,16 @@ class OpenVinoBackend(Backend):
         from pipeline.backends.openvino.mixed import stored_bits
 
         return stored_bits(name, inputs, outputs)
+
+    def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:
+        from pipeline.backends.openvino.adapters import add_adapters
+
+        add_adapters(package, adapters)
+
+    def switch_instruction(self, name: str, prompt: str, adapters: Sequence[str]) -> str:
+        from pipeline.backends.openvino.instruction import switch_instruction
+
+        return switch_instruction(name, prompt, adapters)
 
     def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
         from pipeline.backends.openvino.instruction import of_picture, run_instruction

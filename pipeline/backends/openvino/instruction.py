@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from pipeline.harness.host import installed
 
@@ -16,6 +17,18 @@ import openvino_genai
 
 pipeline = openvino_genai.LLMPipeline("{package}", "CPU")  # or "GPU", "NPU"
 print(pipeline.generate({prompt}, max_new_tokens=64, do_sample=False))
+```
+"""
+SWITCH = """\
+```python
+import openvino_genai
+
+adapters = {{name: openvino_genai.Adapter(f"{package}/adapters/{{name}}.safetensors") for name in {adapters}}}
+config = openvino_genai.AdapterConfig(list(adapters.values()))
+pipeline = openvino_genai.LLMPipeline("{package}", "CPU", adapters=config)
+for active in ([], [adapters["{adapter}"]]):  # the base, then with an adapter
+    config = openvino_genai.AdapterConfig(active)
+    print(pipeline.generate({prompt}, max_new_tokens=64, do_sample=False, adapters=config))
 ```
 """
 
@@ -53,3 +66,9 @@ def of_picture(package: str, prompt: str, image: str) -> str:
         image=image,
         version=installed("openvino-genai") or "",
     )
+
+
+def switch_instruction(package: str, prompt: str, adapters: Sequence[str]) -> str:
+    """Without, and with the first of the package's adapters."""
+    said = json.dumps(prompt, ensure_ascii=False)
+    return SWITCH.format(package=package, prompt=said, adapters=json.dumps(list(adapters)), adapter=adapters[0])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from pipeline import layout
 from pipeline.backends.openvino.files import ACCURACY, last_line
 from pipeline.backends.request import Run, RuntimeRequest, serve, timed
 
@@ -28,6 +29,15 @@ def generate(pipeline: Any, prompt: list[int], count: int, stops: Collection[int
         config.stop_token_ids = set(stops)
     ids = np.asarray([prompt], np.int64)
     return pipeline.generate(genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids))), config)
+
+
+def switched(package: str, adapter: str) -> dict[str, Any]:
+    """What the pipeline is told of an adapter of the package; nothing where there shall be none."""
+    import openvino_genai as genai
+
+    if not adapter:
+        return {}
+    return {"adapters": genai.AdapterConfig(genai.Adapter(f"{package}/{layout.ADAPTERS}/{adapter}.safetensors"))}
 
 
 def tokenized(package: str, request: RuntimeRequest) -> dict[str, Any]:
@@ -53,7 +63,7 @@ def chat(package: str, request: RuntimeRequest) -> dict[str, Any]:
     import openvino_genai as genai
 
     threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
-    pipeline = genai.LLMPipeline(package, "CPU", **threads)
+    pipeline = genai.LLMPipeline(package, "CPU", **threads, **switched(package, request.adapter))
     tokenizer, config = pipeline.get_tokenizer(), pipeline.get_generation_config()
     config.max_new_tokens, config.do_sample = request.new_tokens, False
     chats, said, ended = [], [], []
@@ -81,7 +91,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
         return answer_of_pictures(package, request, device, threads)
     count, prompts = request.new_tokens, [list(prompt) for prompt in request.prompts]
     if request.task == "generate":
-        pipeline = genai.LLMPipeline(package, "CPU", **GENERATE, **threads)
+        pipeline = genai.LLMPipeline(package, "CPU", **GENERATE, **threads, **switched(package, request.adapter))
         return {"tokens": [list(generate(pipeline, prompt, count, request.stops).tokens[0]) for prompt in prompts]}
     begun = time.perf_counter()
     pipeline = genai.LLMPipeline(package, device, **(threads if device == "CPU" else {}))
