@@ -21,15 +21,13 @@ def why_unswitchable(adapter: Adapter) -> str:
     """What of an adapter no runtime switches, in words; empty where there is nothing of that kind."""
     if adapter.config.get("use_dora"):
         return "DoRA, which changes the base's own rows"
-    for name in adapter.tensors:
-        inner = name.removeprefix(PREFIX)
-        factor = FACTOR.fullmatch(inner)
-        module = factor[1] if factor else inner.rpartition(".")[0]
-        if factor is None:
-            return f"a whole tensor of its own ({inner})"
-        if not LAYER.fullmatch(module):
-            return f"factors of {module}, which lies outside of the layers"
-    return ""
+    names = [name.removeprefix(PREFIX) for name in adapter.tensors]
+    modules = [found[1] for name in names if (found := FACTOR.fullmatch(name))]
+    outside = next((module for module in modules if not LAYER.fullmatch(module)), "")
+    if outside:
+        return f"factors of {outside}, which lies outside of the layers"
+    whole = next((name for name in names if not FACTOR.fullmatch(name)), "")
+    return f"a whole tensor of its own ({whole})" if whole else ""
 
 
 def check_switchable(adapter: Adapter, setting: str) -> None:
