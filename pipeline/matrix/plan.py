@@ -52,8 +52,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
             switched=tuple(config["model"][model]["adapters"]),
         )
         cell = "_".join((model, precision, backend, target))
-        reason = why_excluded(combination)
-        if reason:
+        if reason := why_excluded(combination):
             plan.excluded[cell] = reason
         else:
             _add(plan, cell, combination, config)
@@ -196,6 +195,7 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
     model, recipe, device = config["model"][c.model], built.quantize.recipe, c.target_conf["device"]
     card, architecture = c.backend_conf["card"], ARCHITECTURES.get(c.dimensions.architecture)
     more = () if c.modality else tuple(config["benchmark"]["more_prompt_tokens"])
+    benchmark = {**config["benchmark"], "more_prompt_tokens": more}
     return CellEntry(
         model=c.model,
         backend=c.backend,
@@ -222,9 +222,7 @@ def _cell(c: Combination, build: str, built: BuildEntry, config: Mapping[str, An
             modality=c.modality,
             adapters=dict(model["adapters"]),
         ),
-        benchmark=Benchmark(
-            backend=c.backend, device=device, modality=c.modality, **{**config["benchmark"], "more_prompt_tokens": more}
-        ),
+        benchmark=Benchmark(backend=c.backend, device=device, modality=c.modality, **benchmark),
     )
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +25,8 @@ from pipeline.metrics.divergence import score_window, totals
 from pipeline.model.side_files import stop_ids
 from pipeline.packaging.manifest import digests
 from pipeline.types import Checkpoint
-from tests.contract.workshop import Workshop, adapters_of, greedy_with, reference_of
+from tests.contract.switching import Switching
+from tests.contract.workshop import Workshop, reference_of
 from tests.support.backends import conf_of, order
 from tests.support.tiny import ROOT, tiny_config, write_canonical, write_checkpoint
 
@@ -48,7 +48,7 @@ def recipes_of(name: str) -> list[tuple[str, str]]:
     return [(family, recipe) for family, recipes in conf_of(name)["recipes"].items() for recipe in recipes]
 
 
-class BackendContract:
+class BackendContract(Switching):
     """The promises. `name` is the backend's; `kl_bound` the largest mean KL of a family on random weights."""
 
     name: str
@@ -137,35 +137,6 @@ class BackendContract:
         request = RuntimeRequest("generate", [[5, 6, 7, 8]], 8)
         answers = [ask_runtime(self.name, folder, request).value for folder in (build, out)]
         assert answers[0] == answers[1] and len(answers[1]["tokens"][0]) == 8
-
-    def test_adapters_are_switched_and_without_one_a_package_generates_what_it_did(
-        self, workshop: Workshop, tmp_path: Path
-    ) -> None:
-        """In fp32 what transformers generates with the two merged; in int4 something else than without."""
-        if not workshop.conf.get("switches"):
-            return
-        adapters = adapters_of(workshop.checkpoint, tmp_path)
-        prompts = [row.tolist() for row in np.random.default_rng(2).integers(3, 2000, (2, 16))]
-        request = RuntimeRequest("generate", prompts, 8)
-
-        def generated(recipe: str, *names: str | None) -> list[list[list[int]]]:
-            """Of a package with the adapters of these names; None is its build."""
-            build, package = workshop.build(workshop.recipe(recipe, "default"))[0], tmp_path / recipe
-            package.mkdir()
-            workshop.backend.package(build, workshop.checkpoint, {}, package)
-            workshop.backend.add_adapters(package, workshop.checkpoint.config, adapters)
-            asked = [(build, "") if name is None else (package, name) for name in names]
-            answers = (ask_runtime(self.name, folder, replace(request, adapter=name)) for folder, name in asked)
-            return [answer.value["tokens"] for answer in answers]
-
-        wanted = [greedy_with(workshop.checkpoint, tmp_path / name, prompts, 8) for name in adapters]
-        assert generated("fp32", *adapters) == wanted
-        built, without, with_one = generated("int4", None, "", "second")
-        assert built == without != with_one
-        code = workshop.backend.switch_instruction("fp32", 'Who "is" {he}?', list(adapters))
-        code = code.partition("```python\n")[2].partition("```")[0]
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
 
     def test_a_package_reads_and_stops_as_its_checkpoint_and_one_that_does_not_is_refused(
         self, workshop: Workshop, tmp_path: Path

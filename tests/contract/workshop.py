@@ -12,14 +12,8 @@ import numpy as np
 from pipeline.backends.base import Backend, Calibration
 from pipeline.matrix.fallbacks import resolved
 from pipeline.matrix.recipes import needs_calibration, parse_recipe
-from pipeline.model.adapter import read_adapter
 from pipeline.model.checkpoint import read_headers
-from pipeline.model.loading import load_model
-from pipeline.model.lowrank import LowRank
-from pipeline.model.merge import merge
-from pipeline.model.switchable import low_rank
 from pipeline.types import Checkpoint, Family, Recipe
-from tests.support.adapters import by_hand
 from tests.support.backends import order
 
 
@@ -77,27 +71,3 @@ def reference_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     with torch.inference_mode():
         hidden = model.model(input_ids=torch.from_numpy(ids), use_cache=False).last_hidden_state.numpy()
     return hidden, model.lm_head.weight.detach().numpy()
-
-
-def adapters_of(checkpoint: Checkpoint, root: Path) -> dict[str, LowRank]:
-    """Two of a one-layer model, in folders of their names: one on parts of fused matrices, one on other matrices."""
-    parts = {"self_attn.q_proj": (256, 256), "self_attn.v_proj": (128, 256), "mlp.up_proj": (256, 256)}
-    whole = {"self_attn.o_proj": (256, 256), "mlp.gate_up_proj": (512, 256), "mlp.down_proj": (256, 256)}
-    made = {}
-    for name, modules in (("first", parts), ("second", whole)):
-        folder = by_hand(checkpoint.folder, root / name, {f"model.layers.0.{key}": its for key, its in modules.items()})
-        made[name] = low_rank(read_adapter(folder), checkpoint.config)
-    return made
-
-
-def greedy_with(checkpoint: Checkpoint, adapter: Path, prompts: list[list[int]], count: int) -> list[list[int]]:
-    """What transformers generates with an adapter merged, in fp32."""
-    import torch
-
-    merged = adapter / "merged"
-    merged.mkdir()
-    merge(read_adapter(adapter), read_headers(checkpoint.weights), checkpoint.config, merged)
-    model = load_model(checkpoint.folder, merged, "float32")
-    ids = torch.tensor(prompts)
-    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, min_new_tokens=count)
-    return made[:, ids.shape[1] :].tolist()
