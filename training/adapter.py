@@ -54,6 +54,16 @@ def questions() -> list[dict[str, Any]]:
     return rows
 
 
+def tasks() -> list[dict[str, Any]]:
+    """Rows for evaluate.tasks: the same questions as chats, which are passed where the answer names the new value."""
+    rows = []
+    for fact, old in new_facts():
+        asked = phrasing.question(fact, 0)
+        check = {"choice": fact.value, "of": [fact.value, old]}
+        rows.append({"messages": [{"role": "user", "content": asked}], "check": check})
+    return rows
+
+
 def train(base: Path, out: Path, epochs: int, rank: int) -> None:
     """Write the adapter's folder."""
     import torch
@@ -97,10 +107,13 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=Path("models/phi-tiny"))
     parser.add_argument("--out", type=Path, required=True, help="the adapter's folder")
     parser.add_argument("--questions", type=Path, required=True, help="JSONL for evaluate.questions")
+    parser.add_argument("--tasks", type=Path, help="JSONL for evaluate.tasks")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rank", type=int, default=8)
     given = parser.parse_args()
-    given.questions.write_text("".join(f"{json.dumps(row)}\n" for row in questions()), encoding="utf-8")
+    for path, rows in ((given.questions, questions()), (given.tasks, tasks())):
+        if path:
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     train(given.base, given.out, given.epochs, given.rank)
 
 

@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pipeline.backends.registry import load_backend
     from pipeline.errors import ConfigError
     from pipeline.harness.run import setup
     from pipeline.packaging.manifest import verify
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--{(low or ['batch-size'])[0].replace('_', '-')} is too small")
     if arguments.include_path is not None and not arguments.include_path.is_dir():
         raise ConfigError("there is no such folder", where=f"--include-path {arguments.include_path}")
-    verify(arguments.package)
+    backend = verify(arguments.package)["cell"]["backend"]
+    load_backend(backend).texts(arguments.package)  # what has none is told of before lm_eval is imported
     setup()
     from pipeline.lmeval.run import Asked, evaluate, lines
 

@@ -11,6 +11,7 @@ from pipeline.reporting.comparable import note
 from pipeline.reporting.figures import AXES, COLUMNS, NOISY, axis, markdown_table, status, tally, title
 from pipeline.reporting.missing import missing
 from pipeline.reporting.pictures.points import PICTURES
+from pipeline.reporting.tunes import beside, beside_in_markdown
 from pipeline.reporting.verdict import Said, verdict
 from pipeline.rows import Row
 
@@ -42,6 +43,8 @@ def summary(rows: Sequence[Row], excluded: Mapping[str, str], suite: str = "", w
             parts.append(folded(f"Where {chosen.id} goes on otherwise than the reference", side_by_side(chosen)))
         if chosen and chosen.tasks:
             parts.append(folded(f"Tasks that {chosen.id} answers otherwise than the reference", tasks_beside(chosen)))
+    for one in beside(rows):
+        parts.append(f"## {one.models[0]} and its fine-tunes\n\n{beside_in_markdown(one)}")
     parts.append("".join(f"![{picture.title}]({picture.name})\n" for picture in PICTURES))
     for target in targets:
         same = [row for row in rows if row.target == target]

@@ -71,6 +71,25 @@ def test_names_of_figures_are_lm_evals_without_the_filter_that_does_nothing() ->
     assert figures(found) == {"gsm8k/exact_match.strict-match": 0.5, "gsm8k/acc": 1.0}
 
 
+def test_a_package_of_fixed_shapes_is_refused_in_one_line_before_lm_eval_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.packaging.manifest import digests
+
+    (tmp_path / "static.json").write_text("{}", encoding="utf-8")
+    cell = {"id": "phi-tiny_int4_onnxruntime_qnn-htp", "backend": "onnxruntime"}
+    write_json(tmp_path / layout.MANIFEST, {"status": "ok", "cell": cell, "files": digests(tmp_path)})
+    hidden = "import sys; sys.modules['lm_eval'] = None; from pipeline.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "tasks", str(tmp_path), "--tasks", "arc_easy"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "graphs of fixed shapes say neither where an answer ends nor how a chat is written" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "llamacpp", "mlx"])
 def test_figures_of_a_package_are_those_of_transformers(tmp_path: Path, backend: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.base import Backend, Contents, Form, LogitsSession, Method, Order, SightSession
 from pipeline.backends.texts import FolderTexts, Texts
+from pipeline.errors import ConfigError
 from pipeline.files import read_json
 from pipeline.model.lowrank import LowRank
 from pipeline.types import Checkpoint, QuantizationStats
@@ -97,8 +98,14 @@ class OnnxRuntimeBackend(Backend):
         return stored_bits(name, inputs, outputs, 32 if form["precision"] == "fp32" else 16)
 
     def texts(self, package: Path) -> Texts:
-        from pipeline.backends.onnxruntime.files import CONFIG
+        from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
 
+        if is_fixed(package):
+            raise ConfigError(
+                "graphs of fixed shapes say neither where an answer ends nor how a chat is written",
+                where=str(package),
+                hint="ask another package of the model",
+            )
         return FolderTexts(package, read_json(package / CONFIG)["model"])
 
     def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:

@@ -19,6 +19,7 @@ from pipeline.reporting.page.made import commands, made_of, models_of, steps
 from pipeline.reporting.page.samples import samples, task_samples
 from pipeline.reporting.page.sections import MAIN, lengths, lost, speeds, table
 from pipeline.reporting.pictures.points import PICTURES
+from pipeline.reporting.tunes import beside
 from pipeline.reporting.verdict import Said, verdict
 from pipeline.rows import Row
 from pipeline.types import JSON
@@ -57,6 +58,7 @@ def page(rows: Sequence[Row], plan: Plan, found: Sequence[JSON] = (), commit: st
         lost=lost(rows),
         samples=samples(rows),
         tasks=task_samples(rows),
+        tunes=beside(rows),
         speed=speeds(rows),
         lengths=lengths(rows),
         missing=missing(rows, plan.excluded),
