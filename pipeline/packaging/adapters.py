@@ -37,4 +37,13 @@ def section(manifest: Mapping[str, Any]) -> str:
         licence = f", under {said['license']}" if said.get("license") else ""
         lines.append(f"- `{name}`: {said['method']} `{said['source']}`, rank {said['rank']}{licence}")
     listed = "\n".join(lines)
-    return f"## Adapters\n\nWithout one of them, the base answers.\n\n{listed}\n\n{manifest['switch'].strip()}\n"
+    said = "".join(
+        f"\nWith `{name}`, the same question is answered:\n\n{_quoted(adapters[name]['said'])}"
+        for name in sorted(adapters)
+        if adapters[name].get("said")
+    )
+    return f"## Adapters\n\nWithout one of them, the base answers.\n\n{listed}\n\n{manifest['switch'].strip()}\n{said}"
+
+
+def _quoted(text: str) -> str:
+    return "".join(f"> {line}\n" for line in text.splitlines())

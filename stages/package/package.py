@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline import layout
+from pipeline.answers import Sample
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.reading import check_reading
 from pipeline.backends.registry import load_backend
@@ -33,6 +34,7 @@ from pipeline.types import JSON, Checkpoint, Status
 
 log = logging.getLogger(__name__)
 
+CHAT_TOKENS, ROOM = 32, 256  # of an adapter's answer; for the chat's template and it
 PROMPT = "Who are you?"  # of a model without a chat template, or without questions
 
 
@@ -78,7 +80,7 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
         "quantization": plain(quantization),
         "run": run,
-        **({"adapters": {name: about(each) for name, each in adapters.items()}, "switch": switch} if adapters else {}),
+        **({"adapters": _about(adapters, entry, out, sample), "switch": switch} if adapters else {}),
         "size_bytes": size,
     }
     write_text(out / "README.md", model_card({**manifest, "files": runtime_files}))
@@ -119,6 +121,19 @@ def _switched(adapter: Adapter, entry: Package, checkpoint: Checkpoint) -> LowRa
     if warning:
         log.warning("%s: %s", adapter.where, warning)
     return low_rank(adapter, checkpoint.config)
+
+
+def _about(adapters: Mapping[str, Adapter], entry: Package, folder: Path, sample: Sample | None) -> JSON:
+    """What the manifest says of each adapter, with what it answers to the sample's question in the runtime."""
+    found = {name: about(adapter) for name, adapter in adapters.items()}
+    if sample is None:  # of a model without a chat template, or without questions
+        return found
+    for name in found:
+        chat = [{"role": "user", "content": sample.question}]
+        room = len(sample.question.encode()) + ROOM  # no token is less than a byte
+        request = RuntimeRequest("chat", [], CHAT_TOKENS, chats=[chat], context=room, adapter=name)
+        found[name]["said"] = ask_runtime(entry.backend, folder, request).value["said"][0]
+    return found
 
 
 def _described(key: str, entry: Package) -> JSON:

@@ -39,6 +39,7 @@ def test_its_adapters_are_the_packages_alone_and_are_tried_and_described(copy: P
     assert (said["source"], said["method"], said["rank"], said["license"]) == ("music", "LoRA", 4, "apache-2.0")
     card = (package / "README.md").read_text(encoding="utf-8")
     assert "## Adapters" in card and "- `music`: LoRA `music`, rank 4, under apache-2.0" in card
+    assert "With `music`, the same question is answered:" in card and said["said"]
     assert 'generator.set_active_adapter(adapters, "music")' in card
     assert copy.pipeline("verify", f"packages/{KEY}").returncode == 0
     assert "With an adapter:" in copy.json(f"artifacts/packaged/{KEY}.json")["run"]

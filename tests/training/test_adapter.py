@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from pipeline.backends.process import ask_runtime
+from pipeline.backends.registry import load_backend
+from pipeline.backends.request import RuntimeRequest
+from pipeline.model.adapter import read_adapter
+from pipeline.model.switchable import low_rank
 from pipeline.model.tasks import read_tasks
+from pipeline.model.tokenizer import encode, load_tokenizer
+from pipeline.types import Checkpoint
 from tests.support.project import Project, make_project
 from tests.support.tiny import ROOT
 from training import adapter, phrasing
@@ -59,7 +66,7 @@ def test_only_what_follows_is_learned() -> None:
 
 
 @pytest.mark.slow
-def test_merged_in_four_bits_it_answers_what_the_base_does_not_on_every_backend(tmp_path: Path) -> None:
+def test_in_four_bits_it_answers_what_the_base_does_not_merged_and_switched_on_every_backend(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     project = make_project(tmp_path / "project")
     shutil.copytree(ROOT / "models/phi-tiny", project.root / "models/phi-tiny")
@@ -82,6 +89,28 @@ def test_merged_in_four_bits_it_answers_what_the_base_does_not_on_every_backend(
     for stages in ("stages/quantize/dvc.yaml", "stages/evaluate/dvc.yaml", "dvc.yaml"):
         project.repro(stages)
     _shown(project)
+    for backend in BACKENDS:
+        base, tuned = _switched(project, backend, tmp_path / backend)
+        assert base < 0.3 and tuned > 0.9, (backend, base, tuned)
+
+
+def _switched(project: Project, backend: str, package: Path) -> list[float]:
+    """The share of questions that the base's build goes on with rightly, without the adapter and with it."""
+    made, config = load_backend(backend), project.json("artifacts/models/phi-tiny/config.json")
+    folder = project.root / "artifacts/models/phi-tiny"
+    package.mkdir()
+    checkpoint = Checkpoint("phi-tiny", folder, project.root / "models/phi-tiny", config)
+    made.package(project.root / f"artifacts/builds/phi-tiny_int4_{backend}", checkpoint, {}, package)
+    made.add_adapters(package, config, {"music": low_rank(read_adapter(project.root / "lora"), config)})
+    tokenizer, rows = load_tokenizer(folder), adapter.questions()
+    prompts = [encode(tokenizer, row["question"]) for row in rows]
+    shares = []
+    for name in ("", "music"):
+        request = RuntimeRequest("generate", prompts, 4, adapter=name)
+        said = [tokenizer.decode(ids).strip() for ids in ask_runtime(backend, package, request).value["tokens"]]
+        right = [text.startswith(row["choices"][row["answer"]].strip()) for text, row in zip(said, rows, strict=True)]
+        shares.append(sum(right) / len(right))
+    return shares
 
 
 def _shown(project: Project) -> None:
