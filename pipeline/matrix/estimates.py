@@ -41,6 +41,7 @@ SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insert
 MATRICES = 4  # of a layer
 VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
 SEEING = 4  # bytes a parameter of what sees: computed in fp32, and traced in it
+TRACED = {"onnxruntime": 15}  # while it is made: module, graph and file at once, measured at Phi-3.5-vision's size
 LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
 
 
@@ -153,7 +154,8 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         text = build.quantize.calibration
         need = quantize_need(key, recipe, build.quantize.backend, count, text.text if text else "")
         seeing = SEEING * shapes[build.model].tower
-        found.append(replace(need, memory=need.memory + seeing))
+        made = TRACED.get(build.quantize.backend, SEEING) * shapes[build.model].tower
+        found.append(replace(need, memory=need.memory + made))
         share = min(1.0, build.evaluate.windows / windows) if (windows := _windows(plan, build.model)) else 1.0
         slow = build.evaluate.windows > 0
         modes = 2 if shapes[build.model].tower else rates.modes
