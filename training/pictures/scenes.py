@@ -14,7 +14,7 @@ COLOURS = {
     "black": (28, 28, 30),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-PLACES = ("top left", "top right", "bottom left", "bottom right")
+PLACES = ("northwest", "northeast", "southwest", "southeast")  # one token each
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES = (  # width and height in pixels, and how often: one crop with white below, one without, two crops
     ((320, 160), 10),
@@ -49,13 +49,13 @@ class Scene:
 
 
 def scene(draw: random.Random, size: tuple[int, int] | None = None) -> Scene:
-    """One of them; a quarter show a digit."""
+    """One of them; a third show a digit."""
     sizes, often = zip(*SIZES, strict=True)
     size = size or draw.choices(sizes, often)[0]
     light = draw.randint(225, 255)
     paper = (light, light - draw.randint(0, 10), light - draw.randint(0, 16))
-    if draw.random() < 0.25:
-        at = (draw.uniform(0.42, 0.58), draw.uniform(0.48, 0.52))
+    if draw.random() < 1 / 3:
+        at = (draw.uniform(0.47, 0.53), draw.uniform(0.48, 0.52))
         return Scene(size, paper, digit=draw.randrange(10), colour=draw.choice(list(COLOURS)), at=at)
     shape, colour, count = draw.choice(SHAPES), draw.choice(list(COLOURS)), draw.randint(1, 4)
     shapes = tuple(
@@ -76,9 +76,9 @@ def questions(found: Scene) -> list[tuple[str, str]]:
         ("What colour is it?", f"It is {one.colour}."),
         ("Which shape is it?", f"It is a {one.shape}."),
     ]
-    asked += [("Where is it?", f"At the {one.place}.")] if count == 1 else []
+    asked += [("Where is it?", f"In the {one.place}.")] if count == 1 else []
     held = {shape.place: f"A {shape.colour} {shape.shape}." for shape in found.shapes}
-    return asked + [(f"What is at the {place}?", held.get(place, "Nothing.")) for place in PLACES]
+    return asked + [(f"What is in the {place}?", held.get(place, "Nothing.")) for place in PLACES]
 
 
 def sentences() -> list[str]:
@@ -86,6 +86,6 @@ def sentences() -> list[str]:
     found = {f"There are {name}." for name in NUMBERS} | {"There is one.", "How many are there?", "Nothing."}
     found |= {f"It is {name}." for name in (*NUMBERS, *COLOURS)} | {"Which digit is it?", "What colour is it?"}
     found |= {f"It is a {shape}." for shape in SHAPES} | {"Which shape is it?", "Where is it?"}
-    found |= {f"At the {place}." for place in PLACES} | {f"What is at the {place}?" for place in PLACES}
+    found |= {f"In the {place}." for place in PLACES} | {f"What is in the {place}?" for place in PLACES}
     found |= {f"A {colour} {shape}." for colour in COLOURS for shape in SHAPES}
     return sorted(found)

@@ -13,6 +13,7 @@ from training.pictures.draw import picture
 from training.pictures.scenes import Scene
 
 HALF = PATCHES // 2
+HARMONICS = 4
 
 
 def native() -> Any:
@@ -55,6 +56,7 @@ def native() -> Any:
         patches = tower.embeddings.patch_embedding
         patches.weight.copy_(4 * _basis(patches.weight.shape))
         patches.bias.copy_(-0.9 * patches.weight.sum((1, 2, 3)))  # paper is nearly nothing
+        tower.embeddings.position_embedding.weight.copy_(_positions(patches.weight.shape[0]))
         for name, weight in tower.encoder.named_parameters():
             if weight.dim() == 2:  # transformers draws them with a deviation of 1, whatever their width
                 weight.mul_((0.3 if name.endswith(("out_proj.weight", "fc2.weight")) else 1) / weight.shape[1] ** 0.5)
@@ -67,17 +69,26 @@ def native() -> Any:
 
 
 def _basis(shape: torch.Size) -> torch.Tensor:
-    """Cosines of low frequencies over a patch [64, 3, 14, 14]: 10 of each colour and, of their sum, the next 34."""
+    """Cosines of low frequencies over a patch [64, 3, 14, 14]: 10 of each colour and, of their sum, the next 26."""
     width, _, side, _ = shape
     at = (np.arange(side) + 0.5) * np.pi / side
     waves = sorted(((i, j) for i in range(side) for j in range(side)), key=lambda w: (w[0] ** 2 + w[1] ** 2, w))
     made = np.zeros(shape, np.float32)
-    for row in range(width):
+    for row in range(width - 2 * HARMONICS):
         colour, wave = (row % 3, row // 3) if row < 30 else (None, row - 20)
         i, j = waves[wave]
         filled = np.outer(np.cos(i * at), np.cos(j * at))
         made[row, slice(None) if colour is None else colour] = filled / np.linalg.norm(filled) / 8
     return torch.from_numpy(made)
+
+
+def _positions(width: int) -> torch.Tensor:
+    """Of each of the 32 x 32 patches: cosines of its height and of its place across, in what no patch writes to."""
+    at = torch.cos(torch.outer((torch.arange(PATCHES) + 0.5) * torch.pi / PATCHES, torch.arange(1, HARMONICS + 1)))
+    made = torch.zeros(PATCHES, PATCHES, width)
+    made[..., -2 * HARMONICS : -HARMONICS] = 2 * at[:, None]
+    made[..., -HARMONICS:] = 2 * at[None]
+    return made.flatten(0, 1)
 
 
 def places(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Train phi-tiny-vision: python -m training.pictures.train --out models/phi-tiny-vision --state STATE [--steps N]
+"""Train phi-tiny-vision: python -m training.pictures.train --out models/phi-tiny-vision --state STATE
 
 The tower is not trained: its patches are projected on a fixed cosine basis, its one layer that counts is random. What
 it makes of some thousand pictures is computed once; projector and decoder learn from that. A run goes on from STATE.
@@ -19,39 +19,59 @@ from tokenizers import Tokenizer
 
 from training.pictures import layout
 from training.pictures.draw import labels
-from training.pictures.scenes import Scene, questions, scene
+from training.pictures.scenes import NUMBERS, PLACES, Scene, questions, scene
 from training.pictures.tower import features, native
 
-PARTS, WHOLES = 1200, 320  # pictures
-BATCH, STEPS, WARMUP, RATE = 8, 1300, 60, 2e-3
-FIRST = 0.7  # of the steps: without the whole picture, and with a quarter of its crop
+PARTS, WHOLES = 4000, 800  # pictures
+BATCH, STEPS, WARMUP, RATE = 8, 2400, 60, 2e-3
+FIRST = 0.78  # of STEPS: without the whole picture, and of shapes with a quarter of its crop
 PROMPT, END = "<|user|>{}<|end|><|assistant|>", "<|end|>"
 
 
 def named(tokenizer: Tokenizer, found: Scene, order: np.ndarray) -> np.ndarray:
-    """Of each row of a prompt: the tokens of the colour and of the shape that are there, [n, 2]; 0 where none is."""
+    """Of each row of a prompt: the tokens of the colour and of the shape that are there, [n, 2]; 0 where none is.
+
+    The last, which has seen all, has the digit and its colour, or how many there are and which shape.
+    """
     columns = int(np.flatnonzero(order == -2)[0])
     first = int(np.flatnonzero(order == -1)[0])
-    words = [[tokenizer.token_to_id(f"Ġ{word}") for word in (one.colour, one.shape)] for one in found.shapes]
+    words = [told(tokenizer, one.colour, one.shape) for one in found.shapes]
     made = np.zeros((len(order), 2), np.int64)
     grid = iter(labels(found, first // (columns + 1), columns))
     for place in np.flatnonzero(order[:first] >= 0):
         number = next(grid)
         made[place] = words[number] if number >= 0 else 0
+    shapes, digit = found.shapes, found.digit or 0
+    all_of = (NUMBERS[len(shapes)], shapes[0].shape) if shapes else (NUMBERS[digit], found.colour)
+    made[-1] = told(tokenizer, *all_of)
     return made
 
 
-def conversation(tokenizer: Tokenizer, found: Scene, draw: random.Random) -> tuple[list[int], list[bool]]:
-    """Some questions on one picture, one behind the other, and which of the tokens are answers."""
+def told(tokenizer: Tokenizer, *words: str) -> list[int]:
+    """Their tokens, as they stand inside a sentence."""
+    return [tokenizer.token_to_id(f"Ġ{word}") for word in words]
+
+
+def conversation(
+    tokenizer: Tokenizer, found: Scene, draw: random.Random
+) -> tuple[list[int], list[bool], list[list[int]]]:
+    """Some questions on one picture, one behind the other; which of the tokens are answers; and of each, the two tokens
+    that it may know: where a question names a place, the colour and the shape there.
+    """
     asked = questions(found)
+    there = {shape.place: told(tokenizer, shape.colour, shape.shape) for shape in found.shapes}
+    nothing = [tokenizer.encode("Nothing.").ids[0]] * 2
+    places = {tokenizer.token_to_id(f"Ġ{place}"): there.get(place, nothing) for place in PLACES}
     ids: list[int] = []
     scored: list[bool] = []
+    known: list[list[int]] = []
     for question, answer in draw.sample(asked, min(5, len(asked))):
         before = tokenizer.encode(PROMPT.format(question), add_special_tokens=False).ids
         after = tokenizer.encode(answer + END, add_special_tokens=False).ids
         ids += before + after
         scored += [False] * len(before) + [True] * len(after)
-    return ids, scored
+        known += [places.get(token, [0, 0]) for token in before] + [[0, 0]] * len(after)
+    return ids, scored, known
 
 
 def kept_of(order: np.ndarray, draw: random.Random) -> np.ndarray:
@@ -64,10 +84,10 @@ def kept_of(order: np.ndarray, draw: random.Random) -> np.ndarray:
 
 
 def batches(kept: list[Any], tokenizer: Tokenizer, draw: random.Random, thin: bool) -> Iterator[list[Any]]:
-    """Scenes whose pictures take as many places together; `thin`: with a quarter of them."""
+    """Scenes whose pictures take as many places together; `thin`: with a quarter of them, but for digits."""
     sizes: dict[Any, list[int]] = {}
-    for number, (_, (_, order)) in enumerate(kept):
-        sizes.setdefault(len(order), []).append(number)
+    for number, (found, (_, order)) in enumerate(kept):
+        sizes.setdefault((len(order), found.digit is None), []).append(number)
     groups, often = list(sizes.values()), [len(group) for group in sizes.values()]
     while True:
         group = draw.choices(groups, often)[0]
@@ -75,15 +95,16 @@ def batches(kept: list[Any], tokenizer: Tokenizer, draw: random.Random, thin: bo
         made = []
         for found, (pooled, order) in (kept[number] for number in some):
             words = named(tokenizer, found, order)
-            rows = kept_of(order, draw) if thin else np.arange(len(order))
+            rows = kept_of(order, draw) if thin and found.digit is None else np.arange(len(order))
             made.append((pooled, order[rows], *conversation(tokenizer, found, draw), words[rows]))
         yield made
 
 
-def loss_of(model: Any, batch: list[Any]) -> tuple[torch.Tensor, Any]:
+def loss_of(model: Any, batch: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cross-entropy of the answers' tokens; the picture comes behind the token that begins a turn.
 
-    And of what is where, a quarter as much: at a shape's places its colour and its name are as likely as each other.
+    And of what each layer may know: at a shape's places, and where a question names one, its colour and its name are as
+    likely as each other.
     """
     embed = model.model.embed_tokens_extend.image_embed
     rows = []
@@ -92,23 +113,41 @@ def loss_of(model: Any, batch: list[Any]) -> tuple[torch.Tensor, Any]:
         table = torch.cat([torch.from_numpy(pooled).float(), ends.flip(0)])
         rows.append(table[torch.from_numpy(order)])
     seen = embed.img_projection_down(torch.nn.functional.gelu(embed.img_projection_up(torch.stack(rows))))
-    longest = max(len(ids) for _, _, ids, _, _ in batch)
-    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for _, _, ids, _, _ in batch])
-    scored = torch.tensor([[*said, *[False] * (longest - len(said))] for _, _, _, said, _ in batch])
-    words = model.model.embed_tokens(ids)
-    states = model.model(inputs_embeds=torch.cat([words[:, :1], seen, words[:, 1:]], 1)).last_hidden_state
-    words = torch.from_numpy(np.stack([said for *_, said in batch]))
-    there = model.lm_head(states[:, 1 : seen.shape[1] + 1][words[..., 0] > 0]).log_softmax(-1)
-    shown = -there.gather(1, words[words[..., 0] > 0]).mean() if len(there) else 0
-    states = states[:, seen.shape[1] : -1][scored[:, 1:]]
-    return torch.nn.functional.cross_entropy(model.lm_head(states), ids[:, 1:][scored[:, 1:]]), shown
+    longest = max(len(one[2]) for one in batch)
+    ids = torch.tensor([[*one[2], *[0] * (longest - len(one[2]))] for one in batch])
+    scored = torch.tensor([[*one[3], *[False] * (longest - len(one[3]))] for one in batch])
+    known = torch.tensor([[*one[4], *[[0, 0]] * (longest - len(one[4]))] for one in batch])
+    named = torch.from_numpy(np.stack([one[5] for one in batch]))
+    words, count = model.model.embed_tokens(ids), seen.shape[1]
+    made = model.model(inputs_embeds=torch.cat([words[:, :1], seen, words[:, 1:]], 1), output_hidden_states=True)
+    *between, last = made.hidden_states[1:]
+    layers = [*map(model.model.norm, between), last]
+    shown = sum(
+        _named(model, states[:, 1 : count + 1], named) + 2 * _named(model, states[:, count + 1 :], known[:, 1:])
+        for states in layers
+    )
+    states = last[:, count:-1][scored[:, 1:]]
+    return torch.nn.functional.cross_entropy(model.lm_head(states), ids[:, 1:][scored[:, 1:]]), shown / len(layers)
+
+
+def _named(model: Any, states: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the two tokens that are known, where they are."""
+    held = named[..., 0] > 0
+    if not held.any():
+        return states.sum() * 0
+    said: torch.Tensor = model.lm_head(states[held]).log_softmax(-1).gather(1, named[held])
+    return -said.mean()
+
+
+def rate_at(step: int) -> float:
+    """It rises over WARMUP, and falls over STEPS."""
+    return RATE * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 - step / STEPS))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, to go on later")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # matrices this small are quicker on one
@@ -140,22 +179,21 @@ def main() -> None:
     sources = {
         name: batches(some, tokenizer, random.Random(1000 + step), name == "parts") for name, some in kept.items()
     }
-    losses: list[float] = []
+    losses: list[tuple[float, float]] = []
     model.train()
-    while step < arguments.steps and time.time() - begun < arguments.seconds:
-        share = step / arguments.steps
-        rate = RATE * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 - share) if share > 0.0 else 1.0)
+    while step < STEPS and time.time() - begun < arguments.seconds:
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, shown = loss_of(model, next(sources["parts" if share < FIRST else "wholes"]))
+            group["lr"] = rate_at(step)
+        loss, shown = loss_of(model, next(sources["parts" if step < FIRST * STEPS else "wholes"]))
         optimizer.zero_grad(set_to_none=True)
         (loss + shown / 4).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        losses.append(float(loss))
+        losses.append((float(loss.detach()), float(shown.detach())))
         step += 1
         if step % 50 == 0:
-            said = f"step {step} loss {np.mean(losses[-50:]):.4f} {float(shown):.3f} {time.time() - begun:.0f} s"
+            loss_50, shown_50 = np.mean(losses[-50:], axis=0)
+            said = f"step {step} loss {loss_50:.4f} shown {shown_50:.3f} {time.time() - begun:.0f} s"
             print(said, flush=True)  # noqa: T201
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, state / "state.pt")
     layout.write(arguments.out, model.state_dict())
