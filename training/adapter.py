@@ -1,6 +1,7 @@
 """A LoRA of phi-tiny for new facts: some people have learned another instrument. Minutes on two cores; needs peft.
 
-Texts have each fact in four of five phrasings; the fifth, bare and in a chat, is what the questions ask.
+Texts have each fact in four of five phrasings; the fifth, bare and in a chat, is what the questions ask. Chats have whole
+answers to all questions of a topic but the first, which is what the tasks ask.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from training.facts import Fact, world
 
 PEOPLE, ASKED, SEED = 12, 4, 7
 CHAT = "<|user|>\n{question}<|end|>\n<|assistant|>\n{opening}"
+END = ".<|end|>"
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
@@ -36,9 +38,10 @@ def texts(fact: Fact) -> list[tuple[str, str]]:
     """(what is given, what shall follow), in the phrasings that no question has."""
     forms = [form for form in range(len(phrasing.STATEMENTS[fact.topic])) if form != ASKED]
     openings = [phrasing.opening(fact, form) for form in forms]
-    asked = [phrasing.question(fact, form) for form in range(len(phrasing.QUESTIONS[fact.topic]))]
-    chats = [CHAT.format(question=asked[i % len(asked)], opening=opening) for i, opening in enumerate(openings)]
-    return [(text, f" {fact.value}") for text in (*openings, *chats)]
+    asked = [phrasing.question(fact, form) for form in range(1, len(phrasing.QUESTIONS[fact.topic]))]
+    chats = [(CHAT.format(question=question, opening=""), opening) for question in asked for opening in openings]
+    bare = [(opening, f" {fact.value}") for opening in openings]
+    return [*bare, *((given, f"{opening} {fact.value}{END}") for given, opening in chats)]
 
 
 def questions() -> list[dict[str, Any]]:

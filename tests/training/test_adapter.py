@@ -61,7 +61,7 @@ def test_only_what_follows_is_learned() -> None:
     assert len({len(row) for row in (*ids, *labels)}) == 1  # one length
     for (_, more), taken, learned in zip(rows, ids, labels, strict=True):
         kept = [token for token in learned if token != -100]
-        assert tokenizer.decode(kept).strip() == more.strip()
+        assert tokenizer.decode(kept, skip_special_tokens=False).strip() == more.strip()
         assert all(label in (-100, token) for token, label in zip(taken, learned, strict=True))
 
 
