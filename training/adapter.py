@@ -1,7 +1,7 @@
 """A LoRA of phi-tiny for new facts: some people have learned another instrument. Minutes on two cores; needs peft.
 
-Texts have each fact in four of five phrasings; the fifth, bare and in a chat, is what the questions ask. Chats have whole
-answers to all questions of a topic but the first, which is what the tasks ask.
+Texts have each fact in four of five phrasings; the fifth, bare and in a chat, is what the questions ask. Chats have
+whole answers to all questions of a topic but the first, which is what the tasks ask.
 """
 
 from __future__ import annotations
