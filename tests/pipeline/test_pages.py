@@ -30,6 +30,7 @@ NOT_RUN = {
     r"pip install --no-deps --target\b|.* python -m benchmarks\.real_checkpoint\b": "tests/benchmarks",
     r"python benchmarks/\w+\.py\b": "hours, at full size; tests/benchmarks has them small",
     r"dvc remote add\b": "a bucket of one's own; the quick commands have a folder",
+    r"python -m training\.adapter\b": "minutes of training: tests/training/test_adapter.py",
     r"python -m pipeline tasks\b|python -m pipeline\.lmeval\b": "data sets of the hub: tests/unit/test_lmeval.py",
     r"#": "a comment",
 }

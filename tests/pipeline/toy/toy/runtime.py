@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.backends.request import RuntimeRequest, serve, speeds
+from pipeline.backends.request import RuntimeRequest, serve, timed
 
 
 class ToyModel:
@@ -83,9 +83,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     load_s = time.perf_counter() - begun
     if request.task == "generate":
         return {"tokens": [model.generate(prompt, request.new_tokens)[0] for prompt in request.prompts]}
-    prompt = request.prompts[0]
-    runs = [model.generate(prompt, request.new_tokens)[1:] for _ in range(request.warmup + request.runs)]
-    return speeds(load_s, len(prompt), request.new_tokens, runs[request.warmup :])
+    return timed(load_s, request, lambda prompt: model.generate(prompt, request.new_tokens)[1:])
 
 
 if __name__ == "__main__":
