@@ -22,7 +22,7 @@ from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.phi3v import written
-from tests.support.pictures import PICTURES, fetched
+from tests.support.pictures import PICTURES, assert_sees, fetched
 from tests.unit.test_pictures import drawn
 
 
@@ -51,10 +51,7 @@ def triples(model: Path) -> list[Triple]:
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (1000, 150)], ids=str)
 def test_the_tower_sees_what_transformers_sees(size: tuple[int, int], model: Path, export: Path) -> None:
-    seen = tiled(drawn(*size))
-    own, its = OnnxSight(export).seen(seen), features(load_tower(model), seen)
-    assert own.shape == its.shape == (seen.tokens, its.shape[1])
-    assert np.abs(own - its).max() < 1e-5
+    assert_sees(OnnxSight(export), model, tiled(drawn(*size)), 1e-5)
 
 
 def test_logits_are_transformers_and_another_picture_changes_them(

@@ -24,7 +24,7 @@ from pipeline.pictures.processing import Picture, processed, read_picture
 from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 from pipeline.types import Checkpoint, Family, Recipe
-from tests.support.pictures import PICTURES, SHIPPED, fetched
+from tests.support.pictures import PICTURES, SHIPPED, assert_sees, fetched
 from tests.unit.test_pictures import drawn
 
 
@@ -48,11 +48,7 @@ def triples(model: Path) -> list[Triple]:
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500), (1000, 300)], ids=str)
 def test_the_tower_sees_what_transformers_sees(size: tuple[int, int], model: Path, export: Path) -> None:
-    seen = processed(drawn(*size))
-    own = OnnxSight(export).seen(seen)
-    its = features(load_tower(model), seen)
-    assert own.shape == its.shape == (seen.tokens, its.shape[1])
-    assert np.abs(own - its).max() < 2e-4
+    assert_sees(OnnxSight(export), model, processed(drawn(*size)), 2e-4)
 
 
 def test_logits_are_transformers_and_another_picture_changes_them(

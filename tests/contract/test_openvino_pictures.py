@@ -29,7 +29,7 @@ from pipeline.pictures.triples import Triple, read_triples
 from pipeline.types import Checkpoint, Family, Recipe
 from tests.support.backends import order
 from tests.support.openvino_files import counting, leaking
-from tests.support.pictures import PICTURES, SHIPPED, fetched
+from tests.support.pictures import PICTURES, SHIPPED, assert_sees, fetched
 from tests.unit.test_pictures import drawn
 
 INT4 = {"mode": "int4_sym", "group_size": 32, "ratio": 1.0}
@@ -65,11 +65,7 @@ def recipe(**settings: Any) -> Recipe:
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500), (1000, 300)], ids=str)
 def test_the_tower_sees_what_transformers_sees(size: tuple[int, int], model: Path, export: Path) -> None:
-    seen = processed(drawn(*size))
-    own = OpenVinoSight(export).seen(seen)
-    its = features(load_tower(model), seen)
-    assert own.shape == its.shape == (seen.tokens, its.shape[1])
-    assert np.abs(own - its).max() < 2e-4
+    assert_sees(OpenVinoSight(export), model, processed(drawn(*size)), 2e-4)
 
 
 def test_logits_are_transformers_and_another_picture_changes_them(

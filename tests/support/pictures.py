@@ -11,6 +11,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from pipeline.entries import Fetch
+from pipeline.pictures.processing import Picture
+from pipeline.pictures.tower import features, load_tower
 from stages.fetch.fetch import fetch
 from tests.support.tiny import ROOT
 
@@ -36,3 +38,10 @@ def fetched(source: Path, out: Path) -> Path:
     manifest = fetch(out.name, entry, out)
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return out
+
+
+def assert_sees(sight: Any, model: Path, seen: Picture, within: float) -> None:
+    """A build's own tower and projector give what transformers' give of the same pixels."""
+    own, its = sight.seen(seen), features(load_tower(model), seen)
+    assert own.shape == its.shape == (seen.tokens, its.shape[1])
+    assert abs(own - its).max() < within
