@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,11 @@ def test_a_subfolder_gives_what_the_root_gives(project: Project) -> None:
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout) == (0, expected.stdout), done.stderr
+    assert done.returncode == 0, done.stderr
+    # what is free on the disk is the machine's, and other work changes it
+    free = re.compile(r"[\d.]+ [MG]B free")
+    assert free.search(expected.stdout)
+    assert free.sub("", done.stdout) == free.sub("", expected.stdout)
 
 
 def test_a_clone_that_pulled_a_report_shows_and_keeps_it(copy: Project) -> None:
