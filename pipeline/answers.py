@@ -48,13 +48,13 @@ class TaskDifference:
 class Tasks:
     """Chat tasks through the packaged runtime: which were passed, and which answers came to an end.
 
-    `reference_passed` is None where the reference is too large to answer; `differences` are at most five; `data` has
-    the SHA-256 of each file of tasks.
+    `reference_passed` are transformers' own; `differences` are at most five; `data` has the SHA-256 of each file of
+    tasks.
     """
 
     passed: tuple[bool, ...]
     ended: tuple[bool, ...]
-    reference_passed: tuple[bool, ...] | None
+    reference_passed: tuple[bool, ...]
     differences: tuple[TaskDifference, ...]
     data: Mapping[str, str]
 

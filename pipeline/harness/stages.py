@@ -43,7 +43,7 @@ _FETCH = (
 )
 _REFERENCE = (
     *("pipeline/model/layer_by_layer.py", "pipeline/metrics/divergence.py", "pipeline/metrics/questions.py"),
-    *("pipeline/model/tasks.py", "pipeline/model/greedy.py"),
+    *("pipeline/model/tasks.py", "pipeline/model/greedy.py", "pipeline/model/greedy_by_layer.py"),
     *("stages/reference/pictures.py", "pipeline/model/adapter.py", *_CHATS, *_SIGHT, *_TRIPLES),
     MANIFEST,
 )

@@ -31,7 +31,8 @@ STAGE_S = 5.0  # a stage's start, its imports and DVC's part
 LAYERED_ABOVE = 2e9  # bytes: above, the reference is computed layer by layer
 REFERENCE_RATE = 4.2e10  # parameters x tokens a second, transformers in fp32
 READING = 5.2  # seconds a GB of checkpoint: read, cast to fp32
-ANSWER = 48  # tokens of an answer to a chat task, about
+LAYER_READING = 0.6  # the same, into memory that is there: a layer at a time, for each token that is gone on with
+ANSWER = 48  # tokens of an answer to a chat task, about; the longest twice that
 CHATS = 8  # prompts that evaluate goes on with, beside those of the decode check
 PROCESS = 0.4e9  # bytes of a stage without a model
 WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold the model
@@ -142,10 +143,16 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
     found, speedup = [], max(cores, 1) / CORES
     for name in plan.models:
         size = 2 * shapes[name].parameters
-        held = 0.5e9 + 0.11 * size if size > LAYERED_ABOVE else 2 * size
-        work = shapes[name].parameters * (asked[name].tokens + asked[name].question_tokens) / REFERENCE_RATE / speedup
+        layered = 2 * size > LAYERED_ABOVE
+        held = 0.5e9 + 0.11 * size if layered else 2 * size
+        own = asked[name]
+        count = own.tokens + own.question_tokens + own.generated + own.tasks * ANSWER
+        work = shapes[name].parameters * count / REFERENCE_RATE / speedup
+        entry = plan.models[name].reference
+        steps = max(entry.decode_tokens, min(2 * ANSWER, entry.task_tokens) if own.tasks else 0)
+        reading = steps * LAYER_READING if layered else READING
         held += SEEING * shapes[name].tower
-        found.append(Need("reference", name, STAGE_S + READING * size / 1e9 + work, PROCESS + held))
+        found.append(Need("reference", name, STAGE_S + reading * size / 1e9 + work, PROCESS + held))
     built = {}
     for key, build in plan.builds.items():
         count, recipe = shapes[build.model].parameters, build.quantize.recipe

@@ -83,7 +83,7 @@ def _of_tasks(tasks: Tasks | None) -> dict[str, float | None]:
         "tasks_passed": sum(tasks.passed) / count,
         "tasks_passed_low": low,
         "tasks_passed_high": high,
-        "task_flips": None if its is None else sum(a != b for a, b in zip(tasks.passed, its, strict=True)) / count,
+        "task_flips": sum(a != b for a, b in zip(tasks.passed, its, strict=True)) / count,
         "tasks_never_ended": tasks.ended.count(False) / count,
     }
 
@@ -91,10 +91,12 @@ def _of_tasks(tasks: Tasks | None) -> dict[str, float | None]:
 def _first_tasks(tasks: Tasks | None, count: int) -> Tasks | None:
     if tasks is None:
         return None
-    its = tasks.reference_passed
-    first = its[: count or None] if its is not None else None
+    first = slice(count or None)
     return replace(
-        tasks, passed=tasks.passed[: count or None], ended=tasks.ended[: count or None], reference_passed=first
+        tasks,
+        passed=tasks.passed[first],
+        ended=tasks.ended[first],
+        reference_passed=tasks.reference_passed[first],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.model.checkpoint import EMBEDDING, read_float32, read_headers
+from pipeline.model.checkpoint import EMBEDDING, Tensor, read_float32, read_headers
 
 States = list[NDArray[np.float32]]  # [length, width] of each sequence, views of one file
 
@@ -30,13 +30,17 @@ class Layers:
         with torch.device("meta"):
             self._model = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32).model.eval()
         self._rotary = type(self._model.rotary_emb)(self.config)  # its frequencies are computed, not stored
+        self._room: dict[str, Any] = {}  # of one layer's parameters: memory that is new costs more than reading
 
     def __len__(self) -> int:
         return len(self._model.layers)
 
     @contextmanager
     def layer(self, number: int) -> Iterator[Any]:
-        """The torch module of layer `number`, from 0. Its weights' names are `prefix(number)` and those in it."""
+        """The torch module of layer `number`, from 0. Its weights' names are `prefix(number)` and those in it.
+
+        One at a time: the next layer's weights take the place of these.
+        """
         module = self._model.layers[number]
         self._fill(module, self.prefix(number))
         try:
@@ -55,18 +59,23 @@ class Layers:
         """Of the names of a layer's tensors in the checkpoint."""
         return f"model.layers.{number}."
 
-    def run(self, module: Any, hidden: Any) -> Any:
-        """A layer's output [1, length, width] for `hidden`, from an empty cache."""
+    def run(self, module: Any, hidden: Any, cache: Any = None) -> Any:
+        """A layer's output [1, length, width] for `hidden`, from an empty cache, which takes its keys and values."""
         import torch
 
         length = hidden.shape[1]
-        positions = torch.arange(length)[None]
+        mask = _mask(length, getattr(self.config, "sliding_window", None))
+        return self.go_on(module, hidden, torch.arange(length)[None], mask, cache)
+
+    def go_on(self, module: Any, hidden: Any, positions: Any, mask: Any, cache: Any) -> Any:
+        """The same at `positions` [1, length], where `mask` [1, 1, length, keys] is added for the keys of the cache."""
         done = module(
             hidden,
-            attention_mask=_mask(length, getattr(self.config, "sliding_window", None)),
+            attention_mask=mask,
             position_ids=positions,
             position_embeddings=self._rotary(hidden, positions),
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
         return done[0] if isinstance(done, tuple) else done
 
@@ -82,9 +91,23 @@ class Layers:
         """The module's parameters from the checkpoint, as float32."""
         import torch
 
-        names = [name for name, _ in module.named_parameters()]
-        values = {name: torch.from_numpy(read_float32(self.tensors[prefix + name])) for name in names}
+        values = {}
+        for name, parameter in module.named_parameters():
+            if name not in self._room or self._room[name].shape != parameter.shape:
+                with torch.inference_mode(False):  # a gradient may be asked for later
+                    self._room[name] = torch.empty(parameter.shape)
+            values[name] = _read(self.tensors[prefix + name], self._room[name])
         module.load_state_dict(values, assign=True)
+
+
+def _read(tensor: Tensor, room: Any) -> Any:
+    """`room`, a float32 tensor, with a checkpoint's tensor in it."""
+    import torch
+
+    if tensor.dtype == "BF16" and tensor.offset % 2 == 0:  # torch casts it where it is
+        mapped = np.memmap(tensor.path, np.int16, "c", offset=tensor.offset, shape=tensor.shape)
+        return room.copy_(torch.from_numpy(mapped).view(torch.bfloat16))
+    return room.copy_(torch.from_numpy(read_float32(tensor)))
 
 
 def final_states(

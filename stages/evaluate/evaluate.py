@@ -38,7 +38,6 @@ NO_QUESTIONS = "no questions are configured (evaluate.questions)"
 OF_QUESTIONS = ("task_accuracy", "task_accuracy_low", "task_accuracy_high", "answer_flips")
 NO_TASKS = "no chat tasks are configured (evaluate.tasks)"
 NO_CHAT = "graphs of fixed shapes have no runtime that applies a chat template"
-NO_ANSWERS = "the reference is computed layer by layer: it answers no chats"
 ONE_WINDOW = "one window has no spread to tell an error from: raise evaluate.tokens"
 OF_WINDOWS = ("kl_nats_mean_se", "top1_agreement_se")
 
@@ -146,11 +145,9 @@ def _reference_figures(nll: NDArray[np.float64], questions: list[Question], summ
 
 
 def _examples(
-    model: str, prompts: list[list[int]], reference: list[list[int]] | None, own: list[list[int]]
+    model: str, prompts: list[list[int]], reference: list[list[int]], own: list[list[int]]
 ) -> tuple[Example, ...]:
-    """Prompts that the build goes on with otherwise; none where the reference is too large to go on with any."""
-    if reference is None:
-        return ()
+    """Prompts that the build goes on with otherwise."""
     tokenizer = load_tokenizer(layout.model(model))
 
     def text(ids: list[int]) -> str:
@@ -178,10 +175,7 @@ def _tasks(entry: Evaluate, build: Path, path: Path) -> tuple[Tasks | None, dict
         if made != right:
             said = parted(tokenizer, made, right)
             raise QualityError(f"its chat template renders task {number} otherwise than the checkpoint's: {said}")
-    reference = Answers.from_json(held["answers"]) if held["answers"] else None
-    return outcome(tasks, Answers.from_json(found), reference, held["data"]), (
-        {} if reference else {"task_flips": NO_ANSWERS}
-    )
+    return outcome(tasks, Answers.from_json(found), Answers.from_json(held["answers"]), held["data"]), {}
 
 
 def _generated(entry: Evaluate, build: Path, prompts: list[list[int]]) -> list[list[int]]:

@@ -188,12 +188,10 @@ def _reference(nll: Sequence[NDArray[np.float64]], triples: Sequence[Triple], su
 
 
 def _examples(
-    model: str, prompts: Sequence[Triple], reference: list[list[int]] | None, own: list[list[int]]
+    model: str, prompts: Sequence[Triple], reference: list[list[int]], own: list[list[int]]
 ) -> tuple[Example, ...]:
-    """Questions that the build answers otherwise; none where the reference is too large to go on with any."""
+    """Questions that the build answers otherwise."""
     tokenizer, count = load_tokenizer(layout.model(model)), len(own)
-    if reference is None:
-        return ()
     asked = [[*triple.before, *triple.after[: -triple.answered]] for triple in prompts]
     return examples(asked, reference[:count], own, lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False)))
 

@@ -18,6 +18,7 @@ from pipeline.harness.run import progress
 from pipeline.matrix.sizes import reference_size
 from pipeline.metrics.divergence import log_softmax
 from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
+from pipeline.model.greedy_by_layer import Prompt, answers_by_layer, scratch_size
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import sha256
@@ -26,7 +27,7 @@ from pipeline.pictures.tower import features, kind_of, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 
 LAYERED_ABOVE = 2e9  # bytes of a decoder in fp32
-SCRATCH, SEEN = "states.tmp", "seen.tmp"
+SCRATCH, KEPT, SEEN = "states.tmp", "kept.tmp", "seen.tmp"
 States = NDArray[np.float32]
 
 
@@ -40,7 +41,10 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
     triples = read_triples(rows, source, config["max_position_embeddings"], entry.max_questions)
     width, layered = config["hidden_size"], 4 * parameters(read_headers(weights)) > LAYERED_ABOVE
     kept = sum(len(triple.target) for triple in triples)
-    scratch = 4 * width * sum(len(triple.ids) for triple in triples) if layered else 0
+    asked = triples[: entry.decode_prompts]
+    prompts = [Prompt(_words(triple, triple.asked), triple.answered) for triple in asked]
+    states_size = 4 * width * sum(len(triple.ids) for triple in triples)
+    scratch = states_size + scratch_size(config, prompts) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(kept, width), scratch)
     images = list(dict.fromkeys(triple.image for triple in triples))
     for image in images:
@@ -50,22 +54,27 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
     report = progress(f"reference@{key}")
     seen = _seen(source, [rows.parent / image for image in images], width, out / SEEN)
     rows_of = dict(zip(images, seen, strict=True))
-    continuations: list[list[int]] | None = None
+    matrix, bias = read_output_matrix(weights)
+
+    def logits(states: States) -> States:
+        return states @ matrix.T + (0 if bias is None else bias)
+
     if layered:
+        put = _putting([(triple.asked, triple) for triple in asked], rows_of)
+        continuations = answers_by_layer(source, weights, prompts, logits, out / KEPT, report, put)
         states = _layer_by_layer(source, weights, triples, rows_of, out / SCRATCH, report)
     else:
         model = load_model(source, weights, "float32", entry.trust_remote_code)
         states = _whole(model, triples, rows_of, report)
-        continuations = [_greedy(model, triple, rows_of[triple.image]) for triple in triples[: entry.decode_prompts]]
-    matrix, bias = read_output_matrix(weights)
+        continuations = [_greedy(model, triple, rows_of[triple.image]) for triple in asked]
     hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(kept, width))
     nll, right, said, at = [], [], [], 0
     for triple, state in zip(triples, states, strict=True):
         target = triple.target
         hidden[at : at + len(target)] = state[-len(target) :]
-        logits = state[-len(target) : -1] @ matrix.T + (0 if bias is None else bias)
-        nll.append(-log_softmax(logits)[np.arange(triple.answered), target[1:]])
-        said.append(logits.argmax(axis=-1).tolist())
+        scored = logits(state[-len(target) : -1])
+        nll.append(-log_softmax(scored)[np.arange(triple.answered), target[1:]])
+        said.append(scored.argmax(axis=-1).tolist())
         right.append(said[-1] == target[1:].tolist())
         at += len(target)
     hidden.flush()
@@ -104,10 +113,21 @@ def _digest(folder: Path, images: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{sha256(folder / name)}  {name}\n" for name in images).encode()).hexdigest()
 
 
-def _words(triple: Triple) -> NDArray[np.int64]:
-    """Its ids, a picture's places as any: they are replaced."""
-    ids = triple.ids
+def _words(triple: Triple, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ids of a question, a picture's places as any: they are replaced."""
     return np.where(ids == triple.place, 0, ids)
+
+
+def _putting(
+    asked: Sequence[tuple[NDArray[np.int64], Triple]], seen: dict[str, States]
+) -> Callable[[int, States], None]:
+    """What puts the picture into the rows [length, width] of the embedding of the ids of each question, by number."""
+
+    def put(number: int, rows: States) -> None:
+        ids, triple = asked[number]
+        rows[ids == triple.place] = seen[triple.image]
+
+    return put
 
 
 def _layer_by_layer(
@@ -118,18 +138,16 @@ def _layer_by_layer(
     scratch: Path,
     report: Callable[[int, int], None],
 ) -> Iterator[States]:
-    def put(number: int, rows: NDArray[np.float32]) -> None:
-        triple = triples[number]
-        rows[triple.ids == triple.place] = seen[triple.image]
-
-    return iter(final_states(source, weights, [_words(triple) for triple in triples], scratch, report, put))
+    put = _putting([(triple.ids, triple) for triple in triples], seen)
+    sequences = [_words(triple, triple.ids) for triple in triples]
+    return iter(final_states(source, weights, sequences, scratch, report, put))
 
 
 def _embedded(model: Any, triple: Triple, seen: States, ids: NDArray[np.int64]) -> Any:
     """inputs_embeds [1, length, width] of ids with the picture in its places."""
     import torch
 
-    words = model.model.embed_tokens(torch.from_numpy(np.where(ids == triple.place, 0, ids)))
+    words = model.model.embed_tokens(torch.from_numpy(_words(triple, ids)))
     words[torch.from_numpy(ids == triple.place)] = torch.from_numpy(np.array(seen))
     return words[None]
 

@@ -28,6 +28,7 @@ from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.chats import rendered_all
 from pipeline.model.checkpoint import parameters, read_headers, read_output_matrix
 from pipeline.model.greedy import answers, greedy
+from pipeline.model.greedy_by_layer import Prompt, answers_by_layer, scratch_size
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
 from pipeline.model.side_files import stop_ids
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LAYERED_ABOVE = 2e9  # bytes of a model in fp32
-SCRATCH = "states.tmp"
+SCRATCH, KEPT = "states.tmp", "kept.tmp"
 PROMPT_TOKENS = 32  # of the first windows: prompts that are gone on with
 
 
@@ -62,7 +63,9 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     tasks = _read_tasks(source, entry, tokenizer, config["max_position_embeddings"]) if entry.tasks else None
     inputs = [*ids[:, None], *(batch.ids for batch in batches(questions, ids.shape[1]))]
     width, layered = config["hidden_size"], _is_layered(source, weights)
-    scratch = 4 * width * sum(batch.size for batch in inputs) if layered else 0
+    prompts = ids[: entry.decode_prompts, :PROMPT_TOKENS]
+    asked = _asked(source, tokenizer, prompts, entry.decode_tokens, tasks)
+    scratch = 4 * width * sum(batch.size for batch in inputs) + scratch_size(config, asked) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(ids.size, width), scratch)
 
     report = progress(f"reference@{key}")
@@ -75,9 +78,8 @@ def reference(key: str, entry: Reference, out: Path) -> None:
     np.save(out / layout.IDS, ids)
     hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(*ids.shape, width))
     nll = np.empty((len(ids), ids.shape[1] - 1))
-    prompts = ids[: entry.decode_prompts, :PROMPT_TOKENS]
-    continuations: NDArray[np.int64] | None = None
     if layered:
+        found = answers_by_layer(source, weights, asked, logits, out / KEPT, report)
         states = _layer_by_layer(source, weights, inputs, out / SCRATCH, report)
     else:
         import torch
@@ -85,10 +87,11 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         torch.set_num_threads(1)  # `_whole` has a sequence on each
         model = load_model(source, weights, "float32", entry.trust_remote_code)
         states = _whole(model, inputs, report, config.get("original_max_position_embeddings") or math.inf)
-        continuations = greedy(model, prompts, entry.decode_tokens)
+        found = greedy(model, prompts, entry.decode_tokens).tolist()
         if tasks:
             torch.set_num_threads(threads())
-            tasks["answers"] = _answered(model, source, tokenizer, tasks, entry.task_tokens).to_json()
+            chats = asked[len(prompts) :]
+            found += answers(model, [chat.ids.tolist() for chat in chats], entry.task_tokens, set(stop_ids(source)))
             torch.set_num_threads(1)
     with threadpool_limits(1, "blas"):  # beside torch's threads
         for row, window in enumerate(ids):
@@ -107,11 +110,12 @@ def reference(key: str, entry: Reference, out: Path) -> None:
         "task_accuracy": accuracy(questions, scores) if questions else None,
         "question_scores": scores,
         "prompts": prompts.tolist(),
-        "continuations": None if continuations is None else continuations.tolist(),
+        "continuations": found[: len(prompts)],
         "data": {path: sha256(Path(path)) for path in (entry.text, entry.questions) if path},
     }
     write_json(out / layout.SUMMARY, summary)
     if tasks:
+        tasks["answers"] = _answers(source, tokenizer, found[len(prompts) :]).to_json()
         write_json(out / layout.TASKS, tasks)
 
 
@@ -137,9 +141,17 @@ def _read_tasks(source: Path, entry: Reference, tokenizer: Tokenizer, context: i
     }
 
 
-def _answered(model: Any, source: Path, tokenizer: Tokenizer, tasks: JSON, count: int) -> Answers:
+def _asked(
+    source: Path, tokenizer: Tokenizer, prompts: NDArray[np.int64], count: int, tasks: JSON | None
+) -> list[Prompt]:
+    """What is gone on with: the prompts, `count` tokens each, then the chats, to their ends."""
     stops = set(stop_ids(source))
-    found = answers(model, [encode(tokenizer, text) for text in tasks["texts"]], count, stops)
+    chats = [np.asarray(encode(tokenizer, text), np.int64) for text in (tasks or {}).get("texts", ())]
+    return [*(Prompt(ids, count) for ids in prompts), *(Prompt(ids, (tasks or {})["tokens"], stops) for ids in chats)]
+
+
+def _answers(source: Path, tokenizer: Tokenizer, found: Sequence[Sequence[int]]) -> Answers:
+    stops = set(stop_ids(source))
     ended = tuple(ids[-1] in stops for ids in found)
     said = tuple(str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in found)
     return Answers(said, ended)

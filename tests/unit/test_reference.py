@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline import layout
+from pipeline.entries import Reference
+from pipeline.files import read_json
 from pipeline.model.greedy import answers, greedy
 from pipeline.model.loading import load_model
+from stages.reference import reference as stage
 from stages.reference.reference import _whole
-from tests.support.tiny import SHIPPED
+from tests.support.tiny import ROOT, SHIPPED
 
 RANDOM = np.random.default_rng(5)
 
@@ -63,3 +68,37 @@ def test_an_answer_ends_at_its_end_token_whatever_else_is_computed_with_it(model
     stop = alone[0][3]
     wanted = [row[: row.index(stop) + 1] if stop in row else row for row in alone]
     assert answers(model, prompts, 12, {stop}) == wanted and len(wanted[0]) <= 4
+
+
+def test_a_reference_that_is_computed_by_layer_answers_what_the_whole_one_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / layout.model("tiny")).parent.mkdir(parents=True)
+    (tmp_path / layout.model("tiny")).symlink_to(SHIPPED)
+    entry = Reference(
+        weights=str(SHIPPED),
+        text=str(ROOT / "data/phi-tiny/evaluation.txt"),
+        questions="",
+        window=64,
+        tokens=128,
+        max_questions=0,
+        decode_prompts=2,
+        decode_tokens=8,
+        trust_remote_code=False,
+        tasks=(str(ROOT / "data/phi-tiny/tasks.jsonl"),),
+        task_tokens=32,
+        max_tasks=3,
+    )
+    made = []
+    for above in (2e9, 0):
+        monkeypatch.setattr(stage, "LAYERED_ABOVE", above)
+        out = tmp_path / f"above-{above:g}"
+        out.mkdir()
+        stage.reference("tiny", entry, out)
+        assert not list(out.glob("*.tmp*"))
+        made.append((np.load(out / layout.NLL), read_json(out / layout.SUMMARY), read_json(out / layout.TASKS)))
+    (nll, said, chats), (its, other, others) = made
+    assert np.abs(nll - its).max() < 1e-4
+    assert said["continuations"] == other["continuations"] and chats == others
+    assert chats["answers"]["ended"] == [True] * 3

@@ -120,8 +120,6 @@ def test_shares_flips_and_differences_are_of_the_same_tasks() -> None:
     figures = quality(NO_WINDOWS, None, NO_TAILS, (), None, found)
     assert figures.tasks_passed == 5 / 8 and figures.task_flips == 4 / 8 and figures.tasks_never_ended == 1 / 8
     assert (figures.tasks_passed_low, figures.tasks_passed_high) == wilson(5, 8)
-    alone = quality(NO_WINDOWS, None, NO_TAILS, (), None, outcome(tasks, own, None, {}))
-    assert alone.tasks_passed == 5 / 8 and alone.task_flips is None
     assert quality(NO_WINDOWS, None, NO_TAILS, (), None).tasks_passed is None
 
 
