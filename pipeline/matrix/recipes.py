@@ -35,6 +35,7 @@ WORDS: dict[str, type | tuple[type, ...]] = {
     "dwq": bool,
     "all_layers": bool,
     "smooth_quant": bool,
+    "overflow_fix": str,
     "mixed": str,
     "type": str,
     "imatrix": str,

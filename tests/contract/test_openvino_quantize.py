@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.backends.base import Calibration
@@ -90,3 +91,22 @@ def test_what_nncf_refuses_is_one_line_with_its_words(export: Path, tmp_path: Pa
     with pytest.raises(ToolError, match="NNCF failed: .*96") as caught:
         build(export, tmp_path / "out", **{**INT4, "group_size": 96})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_weights_beside_quantized_activations_have_seven_bits(export: Path, tmp_path: Path) -> None:
+    """CPUs without VNNI sum two products of bytes in 16 bits: 2 · 255 · 127 is more than they hold."""
+    import openvino
+
+    raw = conf_of("openvino")["recipes"]["int8"]["static"]
+    recipe = parse_recipe("static", Family.INT8, raw, "here", conf_of("openvino")["methods"])
+    windows = np.random.default_rng(0).integers(3, 2000, (2, 32))
+    (tmp_path / "out").mkdir()
+    OpenVinoBackend().quantize(export, order(recipe, tmp_path / "out", Calibration(windows)))
+    model = openvino.Core().read_model(tmp_path / "out/openvino_model.xml")
+    held = [
+        node.get_data()
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type() == openvino.Type.i8
+    ]
+    wide = [weights for weights in held if np.abs(weights.astype(int)).max() > 64]
+    assert len(held) == 6 and len(wide) <= 1  # the embedding, which is looked up

@@ -41,7 +41,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_estimates_are_within_a_factor_of_two_of_what_was_measured() -> None:
-    found = {(need.stage, need.key): need for need in of(CELLS)[2]}
+    found = {(need.stage, need.key): need for need in of([*CELLS, "evaluate.decode_tokens=8"])[2]}  # as was measured
     compared = 0
     for name, key in MEASURED_AS.items():
         for stage in ("quantize", "evaluate"):

@@ -45,8 +45,11 @@ def quantized(model: Any, order: Order, where: str) -> Any:
     """Full int8: weights and activations, with ranges from the calibration split. Raises ToolError."""
     nncf = quiet_nncf()
     advanced = nncf.AdvancedQuantizationParameters()
-    if not order.recipe.settings.get("smooth_quant", True):
+    settings = order.recipe.settings
+    if not settings.get("smooth_quant", True):
         advanced.smooth_quant_alphas = nncf.AdvancedSmoothQuantParameters(matmul=-1)
+    if fix := settings.get("overflow_fix"):
+        advanced.overflow_fix = nncf.OverflowFix(fix)
     data = dataset(order.calibration, _feeder(model, order))
     return told(
         lambda: nncf.quantize(
