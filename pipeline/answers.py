@@ -21,14 +21,14 @@ class Example:
 class Sample:
     """A question asked as a chat, the right answer, and what was said greedily; `whole` where it came to its end.
 
-    `image` is the picture's file, where the question is of one, and `prompt` the chat's text.
+    `file` is the picture's or sound's, where the question is of one, and `prompt` the chat's text.
     """
 
     question: str
     answer: str
     said: str
     whole: bool
-    image: str = ""
+    file: str = ""
     prompt: str = ""
 
 

@@ -17,7 +17,7 @@ from pipeline.types import Family, Recipe
 class Fetch:
     """A checkpoint: a folder, or a hub id at a revision; `adapter` is a PEFT folder that is merged into it.
 
-    modality: `vision` where it is taken with its tower.
+    modality: `vision` or `speech` where it is taken with its tower.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Fetch:
 class Reference:
     """On which text, questions and chat tasks transformers is run; `weights` is the folder of the shards.
 
-    With a modality, `text` has rows of picture, question and answer, whose files are in the folder `questions`.
+    With a modality, `text` has rows of picture or sound, question and answer; files are in the folder `questions`.
     """
 
     weights: str
@@ -134,7 +134,7 @@ class Fit:
 class Evaluate:
     """How much of the reference a build is held against; 0 of anything is all. `family` as of its recipe.
 
-    With a modality, questions on pictures are all there is, and `decode_prompts` of them are generated for.
+    With a modality, questions on pictures or sounds are all there is, and `decode_prompts` of them are generated for.
     """
 
     model: str

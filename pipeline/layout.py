@@ -38,7 +38,7 @@ def reference(key: str) -> Path:
 # the files of a reference folder
 IDS, NLL, HIDDEN, QUESTIONS, SUMMARY = "ids.npy", "nll.npy", "hidden.npy", "questions.json", "reference.json"
 TASKS = "tasks.json"  # with what the checkpoint's template makes of them, and the reference's answers
-TRIPLES, IMAGES = "triples.json", "images"  # of a model that sees: what is asked, and the pictures' files
+TRIPLES, MEDIA = "triples.json", "media"  # of a model that sees or hears: what is asked, and the files
 
 
 def export(key: str) -> Path:

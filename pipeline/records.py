@@ -111,7 +111,7 @@ class Tails:
 class Decode:
     """The decode check: how many tokens agreed, and the first prompt with its greedy continuation (token ids).
 
-    Of a model that sees also the picture's file and the prompt as text.
+    Of a model that sees or hears also the file and the prompt as text.
     """
 
     tokens: int
@@ -119,7 +119,7 @@ class Decode:
     worst_gap: float
     prompt: tuple[int, ...]
     continuation: tuple[int, ...]
-    image: str = ""
+    file: str = ""
     asked: str = ""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.backends.texts import Texts
     from pipeline.model.lowrank import LowRank
-    from pipeline.pictures.processing import Picture
+    from pipeline.pictures.media import Seen
 
 Form = Mapping[str, Any]  # an input form: a table of conf/backend/<name>.yaml
 Progress = Callable[[int, int], None]  # (done, total), for a bar
@@ -91,13 +91,13 @@ class LogitsSession(Protocol):
 
 
 class SightSession(Protocol):
-    """A build that sees, teacher-forced. `settings` as in LogitsSession."""
+    """A build that sees or hears, teacher-forced. `settings` as in LogitsSession."""
 
     @property
     def settings(self) -> Mapping[str, str]: ...
 
-    def logits(self, ids: NDArray[np.int64], picture: Picture) -> NDArray[np.float32]:
-        """Logits float32 [length, vocab] of ids int64 [length], the picture in its places, from an empty cache."""
+    def logits(self, ids: NDArray[np.int64], seen: Seen, /) -> NDArray[np.float32]:
+        """Logits float32 [length, vocab] of ids int64 [length], the medium in its places, from an empty cache."""
         ...
 
 
@@ -138,18 +138,18 @@ class Backend(ABC):
         """
 
     def open_sight(self, build: Path, default_mode: bool = False) -> AbstractContextManager[SightSession]:
-        """The build of a model that sees, with the tower of its own; modes as in `open`."""
-        raise ConfigError(f"{self.name} takes no pictures")
+        """The build of a model that sees or hears, with the tower of its own; modes as in `open`."""
+        raise ConfigError(f"{self.name} takes neither pictures nor sounds")
 
     @abstractmethod
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
 
     @abstractmethod
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
         """Markdown that works when pasted: how to ask the `package`, a folder called `name`, the `prompt`.
 
-        image: a picture in the package that it is asked of.
+        file: a picture or a sound in the package that it is asked of.
         """
 
     def add_adapters(self, package: Path, config: Mapping[str, Any], adapters: Mapping[str, LowRank]) -> None:

@@ -35,10 +35,10 @@ class RuntimeRequest:
     whether there may be no others; {} where the package has no tokenizer of its own. `tools` has those of each chat;
     empty: no chat has any.
 
-    Of a model that sees, prompts are `asked` as texts with a picture's file each (`pictures`): `generate` answers
-    {"ids": [[...], ...], "tokens": …} with the ids that the runtime made of them, and tokens up to one that ends the
-    answer; `measure` adds "prompt_tokens". task `see`: what the runtime's own processing cuts the `pictures` to, in one
-    .npz each (pixels, mask, height, width), at the places `cut`.
+    Of a model that sees or hears, prompts are `asked` as texts with a picture's or sound's file each (`media`):
+    `generate` answers {"ids": [[...], ...], "tokens": …} with the ids that the runtime made of them, and tokens up to
+    one that ends the answer; `measure` adds "prompt_tokens". task `see`: what the runtime's own processing makes of the
+    `media`, in one .npz each (pixels, mask, height, width, or features), at the places `cut`.
     """
 
     task: str
@@ -54,7 +54,7 @@ class RuntimeRequest:
     context: int = 0
     stops: Sequence[int] = ()
     asked: Sequence[str] = ()
-    pictures: Sequence[str] = ()
+    media: Sequence[str] = ()
     cut: Sequence[str] = ()
     adapter: str = ""
 

@@ -17,6 +17,7 @@ from pipeline.entries import Benchmark
 from pipeline.files import read_json
 from pipeline.harness import host
 from pipeline.layout import MANIFEST
+from pipeline.pictures.rows import MEDIA
 from pipeline.records import AtLength, Measured, Speed
 
 BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are does not change the speed
@@ -25,7 +26,7 @@ BYTE_TOKENS = range(3, 259)  # in every Phi vocabulary; which tokens they are do
 def measure(package: Path, settings: Benchmark, machine: Mapping[str, Any]) -> Measured:
     """Speed and peak memory of a package, measured in a fresh process.
 
-    Of one that sees, of its example: the time to the first token begins with the picture's file.
+    Of one that sees or hears, of its example: the time to the first token begins with the file.
     """
     count = settings.threads or min(host.threads(), psutil.cpu_count(logical=False) or 1)
     lengths = (settings.prompt_tokens, *settings.more_prompt_tokens)
@@ -42,7 +43,8 @@ def measure(package: Path, settings: Benchmark, machine: Mapping[str, Any]) -> M
     prompt_tokens = settings.prompt_tokens
     if settings.modality:
         example = read_json(package / MANIFEST)["example"]
-        request = replace(request, prompts=[], asked=[example["prompt"]], pictures=[str(package / example["image"])])
+        file = package / example[MEDIA[settings.modality].field]
+        request = replace(request, prompts=[], asked=[example["prompt"]], media=[str(file)])
     before = busy_cores()
     answer = ask_runtime(settings.backend, package, request)
     after = busy_cores()

@@ -25,7 +25,7 @@ def lines(plan: Plan, settings: JSON, shapes: Mapping[str, Dimensions]) -> list[
     from pipeline.matrix.estimates import asked_of, longest, needs
 
     cores = psutil.cpu_count(logical=False) or 1
-    found = needs(plan, shapes, asked_of(plan), cores)
+    found = needs(plan, shapes, asked_of(plan, shapes), cores)
     spent = longest(found)
     parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in list(spent.items())[:NAMED])
     most = max(found, key=lambda need: need.memory)

@@ -73,7 +73,7 @@ def shares(plan: Plan, settings: JSON, jobs: Mapping[str, Job], cores: int) -> d
     with suppress(PipelineError, OSError, KeyError):
         shapes = {name: dimensions(name, settings["model"][name]) for name in plan.models}
         sizes = {name: 2.0 * shape.parameters for name, shape in shapes.items()}
-        estimated = {f"{need.stage}@{need.key}": need for need in needs(plan, shapes, asked_of(plan), cores)}
+        estimated = {f"{need.stage}@{need.key}": need for need in needs(plan, shapes, asked_of(plan, shapes), cores)}
     return {name: _share(job, plan, estimated, sizes) for name, job in jobs.items()}
 
 

@@ -23,7 +23,10 @@ _MODEL = tuple(
 )
 _SIGHT = tuple(
     f"pipeline/pictures/{name}.py"
-    for name in ("__init__", "clip", "kinds", "parts", "phi3v", "phi4mm", "processing", "rows", "tower")
+    for name in (
+        *("__init__", "clip", "conformer", "conformer_layout", "kinds", "media", "parts"),
+        *("phi3v", "phi4mm", "processing", "rows", "sound", "tower"),
+    )
 )
 _TRIPLES = ("pipeline/pictures/triples.py",)
 _SHARED = tuple(f"pipeline/backends/{name}.py" for name in ("base", "nncf", "request", "texts"))

@@ -13,8 +13,7 @@ from pipeline.matrix.gates import check_gates
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.dimensions import Dimensions, dimensions
 from pipeline.model.licenses import check_license
-from pipeline.pictures.phi4mm import VISION
-from pipeline.pictures.rows import images_of
+from pipeline.pictures.rows import MEDIA, files_of
 from pipeline.types import Family
 
 AXES = ("model", "precision", "backend", "target")
@@ -46,6 +45,12 @@ def tasks_of(model: str, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The files of a model's chat tasks."""
     chosen = config["evaluate"]["tasks"]
     return tuple(map(str, config["model"][model]["tasks"] if chosen is None else chosen))
+
+
+def rows_of(model: Mapping[str, Any]) -> tuple[str, str]:
+    """The rows of pictures or sounds that judge a model with a modality, and the folder that their files are in."""
+    rows = str(model[MEDIA[model["modality"]].option])
+    return rows, Path(rows).parent.as_posix()
 
 
 def _wrong_tasks(config: Mapping[str, Any]) -> list[str]:
@@ -128,26 +133,29 @@ def wrong_lengths(benchmark: Mapping[str, Any]) -> list[str]:
 
 
 def _of_modality(name: str, model: Mapping[str, Any], shape: Dimensions) -> list[str]:
-    """A model that sees says so, and has pictures to be judged by; others do not."""
+    """A model that sees or hears says so, and has pictures or sounds to be judged by; others do not."""
     architecture, modality, where = ARCHITECTURES.get(shape.architecture), model["modality"], f"model.{name}"
-    if architecture is None or not architecture.sees:
+    if architecture is None or not architecture.towers:
         takes = f"{shape.architecture or 'its architecture'} takes text alone here"
         return [f"{where}.modality '{modality}': {takes}"] if modality else []
-    if modality != VISION:
+    if modality not in architecture.towers:
         said = f"'{modality}' is not known" if modality else "is not set"
-        return [f"{where}.modality {said}: {shape.architecture} is taken with `{VISION}`"]
+        known = " or ".join(f"`{each}`" for each in architecture.towers)
+        return [f"{where}.modality {said}: {shape.architecture} is taken with {known}"]
     if model["adapter"]:
-        return [f"{where}.adapter: an adapter for a model that sees is not merged here"]
+        return [f"{where}.adapter: an adapter for a model that sees or hears is not merged here"]
     if model["adapters"]:
-        return [f"{where}.adapters: adapters of a model that sees are not switched here"]
-    if not model["pictures"]:
-        return [f"{where}.pictures is empty: JSONL rows of image, question and answer judge a model that sees"]
-    path = Path(model["pictures"])
+        return [f"{where}.adapters: adapters of a model that sees or hears are not switched here"]
+    medium = MEDIA[modality]
+    option = f"{where}.{medium.option}"
+    if not model[medium.option]:
+        return [f"{option} is empty: JSONL rows of {medium.field}, question and answer judge it"]
+    path = Path(model[medium.option])
     if not path.is_file():
-        return [f"{where}.pictures: there is no file {path}"]
+        return [f"{option}: there is no file {path}"]
     try:
-        images = images_of(path)
+        files = files_of(path, medium)
     except PipelineError as error:
         return [str(error)]
-    missing = [image for image in images if not (path.parent / image).is_file()]
-    return [f"{where}.pictures: {path} names {missing[0]}, which is no file"] if missing else []
+    missing = [file for file in files if not (path.parent / file).is_file()]
+    return [f"{option}: {path} names {missing[0]}, which is no file"] if missing else []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.matrix.sizes import EMBEDDING, build_size
+from pipeline.pictures.kinds import kind_for
 from pipeline.types import Family
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CORES = 2  # of the machine that was measured
 CHARACTERS = 4  # of English a token
-PICTURE = 800  # tokens of a question on a picture: of one or two crops
 GENERATED = 24  # tokens for a prompt, evaluate.decode_tokens by default
 STAGE_S = 5.0  # a stage's start, its imports and DVC's part
 LAYERED_ABOVE = 2e9  # bytes: above, the reference is computed layer by layer
@@ -41,7 +41,7 @@ WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold 
 SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insertion half a pass for each matrix
 MATRICES = 4  # of a layer
 VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
-SEEING = 4  # bytes a parameter of what sees: computed in fp32, and traced in it
+SEEING = 4  # bytes a parameter of what sees or hears: computed in fp32, and traced in it
 TRACED = {"onnxruntime": 15}  # while it is made: module, graph and file at once, measured at Phi-3.5-vision's size
 LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
 
@@ -94,14 +94,15 @@ class Asked:
     tasks: int = 0  # chats, each with an answer
 
 
-def asked_of(plan: Plan) -> dict[str, Asked]:
+def asked_of(plan: Plan, shapes: Mapping[str, Dimensions]) -> dict[str, Asked]:
     """By model, counted at four characters a token; files that are not there count as what was asked for."""
     found = {}
     for name, model in plan.models.items():
         reference, text, questions = model.reference, Path(model.reference.text), model.reference.questions
         if reference.modality:
             count = min(_lines(reference.text), reference.max_questions or _lines(reference.text))
-            found[name] = Asked(PICTURE * count, 0, reference.decode_prompts * GENERATED)
+            kind = kind_for(shapes[name].architecture, reference.modality)
+            found[name] = Asked(count * (kind.asked if kind else 0), 0, reference.decode_prompts * GENERATED)
             continue
         size = text.stat().st_size // CHARACTERS if text.is_file() else reference.tokens
         rows = _rows(Path(questions)) if questions else []
@@ -178,7 +179,8 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         found.append(Need("package", key, STAGE_S + 3.5 * size / 1e9, PROCESS))
         if cell.package.device:
             continue
-        prompts = (cell.benchmark.prompt_tokens, *cell.benchmark.more_prompt_tokens)
+        kind = kind_for(shapes[cell.model].architecture, cell.package.modality)
+        prompts = (kind.asked,) if kind else (cell.benchmark.prompt_tokens, *cell.benchmark.more_prompt_tokens)
         once = sum(prompts) * shapes[cell.model].parameters / rates.scored
         once += len(prompts) * cell.benchmark.new_tokens * size / rates.read
         runs = cell.benchmark.runs + cell.benchmark.warmup

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import layout
 from pipeline.entries import Benchmark, CalibrationText, Convert, Evaluate, Fetch, Package, Quantize, Reference
 from pipeline.errors import ConfigError
-from pipeline.matrix.checks import AXES, checked, data_of, tasks_of
+from pipeline.matrix.checks import AXES, checked, data_of, rows_of, tasks_of
 from pipeline.matrix.recipes import draws, needs_calibration
 from pipeline.matrix.rules import Combination, why_excluded
 from pipeline.matrix.searches import add_search, bounds_of, check_search, is_found, label
@@ -113,7 +113,7 @@ def _model(name: str, config: Mapping[str, Any]) -> ModelEntry:
     weights = merged if model["adapter"] or model["modality"] else model["path"] or merged
     text, questions = (data_of(name, key, config) for key in ("text", "questions"))
     if model["modality"]:
-        text, questions = model["pictures"], Path(model["pictures"]).parent.as_posix()
+        text, questions = rows_of(model)
     return ModelEntry(
         source=source,
         adapter=model["adapter"] or source,  # a dependency that is there anyway

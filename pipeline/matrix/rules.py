@@ -13,6 +13,7 @@ from pipeline.matrix.recipes import PER_CHANNEL, parse_recipe
 from pipeline.model.architectures import ARCHITECTURES
 from pipeline.model.canonical import unhonoured
 from pipeline.model.dimensions import Dimensions
+from pipeline.pictures.rows import MEDIA
 from pipeline.types import BITS, Family, Recipe
 
 DEFAULT = "default"
@@ -65,8 +66,9 @@ class Combination:
 
 def backend_knows_architecture(c: Combination) -> str | None:
     known, wanted = c.backend_conf["architectures"], c.dimensions.architecture
-    if wanted in c.backend_conf["left_out"]:
-        return str(c.backend_conf["left_out"][wanted])
+    for name in (f"{wanted}/{c.modality}", wanted):
+        if name in c.backend_conf["left_out"]:
+            return str(c.backend_conf["left_out"][name])
     if wanted in known:
         return None
     if wanted in ARCHITECTURES and not ARCHITECTURES[wanted].text:
@@ -140,20 +142,21 @@ def model_runs_by_layer(c: Combination) -> str | None:
     settings = c.recipe.settings if c.recipe else {}
     by_layer = settings.get("table") or (settings.get("algorithm") == "gptq")
     architecture = ARCHITECTURES.get(c.dimensions.architecture)
-    if not by_layer or (architecture and (architecture.layered or architecture.sees)):
+    if not by_layer or (architecture and (architecture.layered or architecture.towers)):
         return None
     return f"{c.dimensions.architecture} is not run layer by layer here, as recipe '{c.chosen}' needs it"
 
 
-def form_takes_pictures(c: Combination) -> str | None:
+def form_takes_modality(c: Combination) -> str | None:
     recipe = c.recipe
     if not c.modality or recipe is None:
         return None
-    form, takes = c.form(recipe), c.backend_conf["pictures"]
+    media = MEDIA[c.modality].option
+    form, takes = c.form(recipe), c.backend_conf[media]
     if form not in takes:
-        return f"{c.backend}'s form {form} takes no pictures here; {', '.join(takes) or 'none'} does"
+        return f"{c.backend}'s form {form} takes no {media} here; {', '.join(takes) or 'none'} does"
     if recipe.settings.get("table"):
-        return "formats are not searched for models that see"
+        return "formats are not searched for models that see or hear"
     return None
 
 
@@ -199,7 +202,7 @@ RULES: tuple[Callable[[Combination], str | None], ...] = (
     group_size_divides,
     rows_hold_the_type,
     model_runs_by_layer,
-    form_takes_pictures,
+    form_takes_modality,
     runtime_switches_adapters,
     toolchain_is_here,
 )

@@ -15,7 +15,8 @@ class ModelConf:
     adapter: a PEFT folder that is merged into it. adapters: by name, those that its packages have beside it, for their
     runtimes to switch.
 
-    modality: what a model that takes more than text shall take: `vision`, then judged by `pictures` alone.
+    modality: what a model that takes more than text shall take: `vision`, then judged by `pictures` alone, or `speech`,
+    then by `sounds`.
     """
 
     path: str = ""
@@ -29,6 +30,7 @@ class ModelConf:
     tasks: list[str] = field(default_factory=list)
     modality: str = ""
     pictures: str = ""  # JSONL rows of image, question and answer; images lie below the file's folder
+    sounds: str = ""  # the same of audio, question and answer: WAV files at 16 or 8 kHz
     license: str = "unknown"
     redistribute: bool = False  # make packages although the licence forbids to pass them on
     trust_remote_code: bool = False
@@ -104,7 +106,10 @@ class BackendConf:
     root: str = ""
     architectures: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)  # forms of models that see
-    left_out: dict[str, str] = field(default_factory=dict)  # architecture → why it is not made here
+    sounds: list[str] = field(default_factory=list)  # and of those that hear
+    left_out: dict[str, str] = field(
+        default_factory=dict
+    )  # architecture, or architecture/modality → why it is not made here
     honours: dict[str, list[Any]] = field(default_factory=dict)  # a field of config.json → the values it computes
     serves: dict[str, str] = field(default_factory=dict)  # target → provider family, beside what targets say themselves
     providers: dict[str, dict[str, str]] = field(default_factory=dict)

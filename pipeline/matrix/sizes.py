@@ -36,7 +36,7 @@ def build_size(parameters: int, family: str, embedding: int) -> int:
 
 
 def sight_size(tower: int, embedding: int) -> int:
-    """Bytes of what a model that sees has beside its decoder, in 16 bits: what sees, and its embedding once more."""
+    """Bytes beside the decoder of a model that sees or hears, in 16 bits: its tower, and its embedding once more."""
     return 2 * (tower + embedding) if tower else 0
 
 

@@ -11,9 +11,9 @@ from typing import Any
 class Architecture:
     """One of them: `spellings` are other names of it, `tag` is the hub's; a `layered` one can be run layer by layer.
 
-    One that is not of `text` alone is taken with pictures where it `sees`, else known by name alone. `defaults` are
-    transformers' (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves out and must not be
-    guessed. tower: parameters of what sees, as published.
+    One that is not of `text` alone is taken by the modalities of its `towers`: parameters of what sees or hears, as
+    published. `defaults` are transformers' (configuration_phi3.py, configuration_phimoe.py) for what config.json leaves
+    out and must not be guessed.
     """
 
     name: str
@@ -21,8 +21,7 @@ class Architecture:
     spellings: tuple[str, ...] = ()
     layered: bool = False
     text: bool = True
-    sees: bool = False
-    tower: int = 0
+    towers: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,8 +50,14 @@ _ALL = (
     Architecture("Phi3ForCausalLM", "phi3", layered=True, defaults=_PHI3),
     # transformers 5 writes the other name
     Architecture("PhiMoEForCausalLM", "phimoe", spellings=("PhimoeForCausalLM",), defaults=_PHIMOE),
-    Architecture("Phi3VForCausalLM", "phi3_v", text=False, sees=True, tower=326_000_000, defaults=_PHI3),
-    Architecture("Phi4MMForCausalLM", "phi4mm", text=False, sees=True, tower=411_000_000, defaults=_PHI3),
+    Architecture("Phi3VForCausalLM", "phi3_v", text=False, towers={"vision": 326_000_000}, defaults=_PHI3),
+    Architecture(
+        "Phi4MMForCausalLM",
+        "phi4mm",
+        text=False,
+        towers={"vision": 411_000_000, "speech": 454_000_000},
+        defaults=_PHI3,
+    ),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _ALL}
 TEXT = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.text)

@@ -17,7 +17,10 @@ from pipeline.model.canonical import POSITIVE, canonical_config, refuse_quantize
 from pipeline.model.checkpoint import ADAPTER, MERGE, parameters, read_headers
 from pipeline.model.switchable import check_switchable
 
-SIGHT = ("embed_tokens_extend.image_embed.", "vision_embed_tokens.")  # in the names of the tensors of what sees
+TOWERS = {  # in the names of the tensors of what sees or hears
+    "vision": ("embed_tokens_extend.image_embed.", "vision_embed_tokens."),
+    "speech": ("embed_tokens_extend.audio_embed.",),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Dimensions:
     """Shape of a decoder; `parameters` counts all matrices, embedding and lm_head included.
 
     vocab_size: rows of the embedding and of the lm_head, which are one table where they are `tied`; 0: not known.
-    tower: parameters of what sees, tower and projector, beside the decoder's; 0: it takes text alone.
+    tower: parameters of what sees or hears, tower and projector, beside the decoder's; 0: it takes text alone.
     `traits` are what backends may not honour; of a model that is not here yet, none are known.
     """
 
@@ -64,7 +67,7 @@ def dimensions_of(config: Mapping[str, Any], where: str) -> Dimensions:
     try:
         whole = with_defaults(config)
         known = ARCHITECTURES.get(whole["architectures"][0])
-        found = traits(config) if known and (known.text or known.sees) else {}
+        found = traits(config) if known and (known.text or known.towers) else {}
     except CheckpointError as error:
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
     hidden, inner, layers, heads, vocab = (whole[name] for name in POSITIVE)
@@ -90,7 +93,7 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
 
     Its adapters are held against a local folder's config.json; one that is merged may bring another number of tokens.
     """
-    where = f"model {name}"
+    where, modality = f"model {name}", model.get("modality", "")
     if model["path"] and model["repo"]:
         raise ConfigError("both path and repo are set", where=where, hint="set one")
     adapter = read_adapter(Path(model["adapter"])) if model["adapter"] else None
@@ -100,7 +103,7 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
     if model["path"]:
         config = read_config(Path(model["path"]))
         found = dimensions_of(config, where)
-        found = replace(found, tower=_tower(found.architecture, Path(model["path"])))
+        found = replace(found, tower=_tower(found.architecture, modality, Path(model["path"])))
         if (adapter or switched) and found.traits:  # of an architecture that backends have
             refuse_quantized(config, where)
             base = canonical_config(config)
@@ -122,16 +125,18 @@ def dimensions(name: str, model: Mapping[str, Any]) -> Dimensions:
             hint="see conf/model/phi-3.5-mini.yaml",
         )
     found = Dimensions(**{field: model[field] for field in (*stated, "vocab_size")}, tied=model["tied_embeddings"])
-    return replace(found, tower=_tower(found.architecture))
+    return replace(found, tower=_tower(found.architecture, modality))
 
 
-def _tower(architecture: str, folder: Path | None = None) -> int:
-    """Parameters of what sees: of a folder's tensors; of one that is not here or not whole, as published."""
+def _tower(architecture: str, modality: str, folder: Path | None = None) -> int:
+    """Parameters of what sees or hears: of a folder's tensors; of one that is not here or not whole, as published."""
     known = ARCHITECTURES.get(architecture)
-    if known is None or not known.sees:
+    if known is None or modality not in known.towers:
         return 0
     if folder is not None:
         with suppress(CheckpointError):  # fetch says what is wrong with it
             tensors = read_headers(folder)
-            return parameters({name: tensors[name] for name in tensors if any(part in name for part in SIGHT)})
-    return known.tower
+            return parameters(
+                {name: tensors[name] for name in tensors if any(part in name for part in TOWERS[modality])}
+            )
+    return known.towers[modality]

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.model.licenses import forbids_redistribution
 from pipeline.packaging.adapters import section
 from pipeline.packaging.card_figures import METRICS, evaluation, table
+from pipeline.pictures.rows import MEDIA
 from pipeline.types import JSON
 
 BITS = {"fp32": "32-bit", "fp16": "16-bit", "bf16": "16-bit"}
@@ -17,6 +18,13 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "llama3", "unknown")
 
 KINDS = {"task_accuracy": "questions", "tasks_passed": "tasks"}  # of data that are no text
+TASKS = {  # the hub's, and a name, by modality
+    "": ("text-generation", "Text generation"),
+    **{
+        modality: (f"{medium.field}-text-to-text", f"Questions on {medium.option}")
+        for modality, medium in MEDIA.items()
+    },
+}
 RAW = ("none",)  # methods that quantize nothing
 
 
@@ -40,8 +48,8 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     cell, base = manifest["cell"], _base_model(manifest)
     results = [
         EvalResult(
-            task_type="image-text-to-text" if manifest.get("modality") else "text-generation",
-            task_name="Questions on pictures" if manifest.get("modality") else "Text generation",
+            task_type=TASKS[manifest.get("modality", "")][0],
+            task_name=TASKS[manifest.get("modality", "")][1],
             dataset_type=KINDS.get(metric, "text"),  # results of one type are one data set
             dataset_name=_dataset(manifest, metric),
             metric_type=kind,
@@ -59,7 +67,7 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
         license=licence if known else "other",
         license_name=None if known else re.sub(r"[^a-z0-9.-]+", "-", licence),
         model_name=cell["id"],
-        pipeline_tag="image-text-to-text" if manifest.get("modality") else "text-generation",
+        pipeline_tag=TASKS[manifest.get("modality", "")][0],
         tags=_tags(manifest),
         eval_results=results or None,
         base_model_relation=_relation(manifest) if base else None,

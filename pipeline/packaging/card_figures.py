@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.pictures.rows import MEDIA
+
 DEFAULT_MODE = "_default_mode"
 
 # metric: (the hub's type, name in the table, how it is written, the formula in words)
@@ -42,7 +44,7 @@ METRICS = {
 }
 
 
-OF_PICTURES = {"task_accuracy": "share of questions whose answer is, greedily, the right one word for word"}
+OF_MEDIA = {"task_accuracy": "share of questions whose answer is, greedily, the right one word for word"}
 IDENTICAL = {"kl_nats_mean": 0.0, "top1_agreement": 1.0}  # the reference against itself
 
 
@@ -51,27 +53,33 @@ def evaluation(manifest: Mapping[str, Any]) -> str:
     quality = manifest["quality"]
     if all(quality.get(metric) is None for metric in METRICS):
         return "## Evaluation\n\nNot measured.\n"
-    tokens, sees = quality.get("evaluated_tokens"), bool(manifest.get("modality"))
-    text = "answers to questions on pictures" if sees else "the evaluation text"
+    tokens, medium = quality.get("evaluated_tokens"), MEDIA.get(manifest.get("modality", ""))
+    text = f"answers to questions on {medium.option}" if medium else "the evaluation text"
     what = f"{tokens:,} tokens of {text}" if tokens else text
-    apart = "each behind its picture and question" if sees else "in windows that each begin with an empty cache"
+    apart = (
+        f"each behind its {medium.word} and question" if medium else "in windows that each begin with an empty cache"
+    )
     reference = {**IDENTICAL, **(manifest.get("reference") or {})}
     rows = []
     for metric, (_, name, form, formula) in METRICS.items():
         value, beside = quality.get(metric), reference.get(metric)
-        formula = OF_PICTURES.get(metric, formula) if sees else formula
+        formula = OF_MEDIA.get(metric, formula) if medium else formula
         if value is not None:
             rows.append(
                 (name, _with_error(quality, metric, form), "" if beside is None else form.format(beside), formula)
             )
         users = quality.get(metric + DEFAULT_MODE)
         if users is not None and users != value:
-            meaning = "as the runtime cuts the picture itself" if sees else "as the runtime computes without settings"
+            meaning = (
+                f"as the runtime reads the {medium.word} itself"
+                if medium
+                else "as the runtime computes without settings"
+            )
             rows.append((f"{name}, by default", form.format(users), "", meaning))
     return (
         "## Evaluation\n\n"
         f"Measured on {what}, {apart}. The reference is the source model in "
-        f"transformers, in fp32, on the same{'' if sees else ' windows'}. Speed belongs to a machine: "
+        f"transformers, in fp32, on the same{'' if medium else ' windows'}. Speed belongs to a machine: "
         f"`python -m pipeline benchmark {manifest['cell']['id']}` measures it.\n\n"
         + table(("Metric", "Value", "Reference", "Meaning"), rows)
     )

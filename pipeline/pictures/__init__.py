@@ -1,1 +1,1 @@
-"""Models that see: how a picture becomes numbers, and where a checkpoint keeps what sees them."""
+"""Models that see or hear: how a picture or a sound becomes numbers, and where a checkpoint keeps what takes them."""

@@ -1,4 +1,4 @@
-"""fetch's part: a checkpoint that sees becomes a decoder, its adapter merged, and a tower in a folder beside it."""
+"""fetch's part: a checkpoint that sees or hears becomes a decoder, its adapter merged, and a tower beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import CheckpointError
 from pipeline.files import has_reflinks, read_json, require_space, write_json
-from pipeline.model.architectures import ARCHITECTURES, canonical
+from pipeline.model.architectures import canonical
 from pipeline.model.canonical import canonical_config, refuse_quantized
 from pipeline.model.checkpoint import Tensor, read_headers
 from pipeline.model.merge import Merged, merge, write_tensors
@@ -16,11 +16,10 @@ from pipeline.model.side_files import GENERATION, stop_ids
 from pipeline.model.tensors import check_tensors
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.pictures import phi3v, phi4mm
-from pipeline.pictures.kinds import KINDS, PHI3V, Kind
-from pipeline.pictures.phi4mm import VISION
-from pipeline.pictures.tower import FOLDER, SIZES
+from pipeline.pictures.kinds import KINDS, PHI3V, Kind, kind_for
+from pipeline.pictures.rows import MEDIA
+from pipeline.pictures.tower import SIZES
 
-LAYOUTS = {phi3v.ARCHITECTURE: phi3v, phi4mm.ARCHITECTURE: phi4mm}
 ENDS = ("<|end|>", "<|endoftext|>")
 
 
@@ -28,24 +27,24 @@ def check_modality(raw: Mapping[str, Any], modality: str, where: str) -> Kind:
     """Raises CheckpointError where config.json is of a model that has no such modality."""
     named = raw.get("architectures")
     name = canonical(str(named[0])) if isinstance(named, list) and named else ""
-    architecture = ARCHITECTURES.get(name)
-    if modality != VISION or architecture is None or not architecture.sees:
-        known = ", ".join(found.name for found in ARCHITECTURES.values() if found.sees)
-        raise CheckpointError(
-            f"architecture {name or '(none)'} has no modality '{modality}'", where=where, hint=f"{VISION}: {known}"
-        )
-    return next(kind for kind in KINDS.values() if kind.architecture == name)
+    found = kind_for(name, modality)
+    if found is None:
+        known = {each: [kind.architecture for kind in KINDS.values() if kind.modality == each] for each in MEDIA}
+        hint = "; ".join(f"{each}: {', '.join(names)}" for each, names in known.items())
+        raise CheckpointError(f"architecture {name or '(none)'} has no modality '{modality}'", where=where, hint=hint)
+    return found
 
 
 def take_apart(raw: Mapping[str, Any], kind: Kind, source: Path, folder: Path) -> dict[str, Any]:
-    """Write model.safetensors and `vision/` into `folder`; config.json of the decoder, as it is said.
+    """Write model.safetensors and the modality's folder into `folder`; config.json of the decoder, as it is said.
 
     Raises CheckpointError for what is missing, unknown or of another shape.
     """
-    where, layout = f"model folder {source}", LAYOUTS[kind.architecture]
+    where, tensors = f"model folder {source}", read_headers(source)
     refuse_quantized(raw, where)
-    parts = layout.parted(read_headers(source), raw, source)
-    said = {name: value for name, value in raw.items() if name not in layout.NOT_OF_TEXT}
+    parts = phi3v.parted(tensors, raw, source) if kind is PHI3V else phi4mm.parted(tensors, raw, source, kind.modality)
+    beside = {*phi3v.NOT_OF_TEXT, *phi4mm.NOT_OF_TEXT}
+    said = {name: value for name, value in raw.items() if name not in beside}
     said |= {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"}
     config = canonical_config(said)
     check_tensors(parts.text, config, where)
@@ -53,9 +52,10 @@ def take_apart(raw: Mapping[str, Any], kind: Kind, source: Path, folder: Path) -
         merge(parts.adapter, parts.text, config, folder)
     else:
         _write(parts.text, folder)
-    (folder / FOLDER).mkdir(exist_ok=True)
-    _write(parts.sight, folder / FOLDER)
-    write_json(folder / FOLDER / SIZES, {"kind": kind.name, "hidden_size": config["hidden_size"], "tower": parts.tower})
+    tower = folder / kind.modality
+    tower.mkdir(exist_ok=True)
+    _write(parts.beside, tower)
+    write_json(tower / SIZES, {"kind": kind.name, "hidden_size": config["hidden_size"], "tower": parts.tower})
     return said
 
 

@@ -1,4 +1,4 @@
-"""What the layouts of models that see have in common: their parts, which tensors they need. Standard library only."""
+"""What the layouts of models that see or hear have in common: parts, needed tensors. Standard library only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REFETCH = "copy or fetch the checkpoint again"
 
 @dataclass(frozen=True)
 class Parts:
-    """Tensors of the decoder by their plain names, those of the tower by transformers' names, its sizes, an adapter.
+    """Tensors of the decoder by their plain names, those of what sees or hears by transformers' names, its sizes.
 
     tower: what transformers' config of it takes. adapter: of the decoder, where its layout has one.
     """
 
     text: Mapping[str, Tensor]
-    sight: Mapping[str, Tensor]
+    beside: Mapping[str, Tensor]
     tower: JSON
     adapter: Adapter | None = None
 
@@ -36,7 +36,7 @@ def tower_of(
 
     place: the beginning of its tensors' whole names. Raises CheckpointError where there are too few.
     """
-    layers = _layers_of(seen, f"{prefix}encoder.layers.")
+    layers = layers_of(seen, f"{prefix}encoder.layers.")
     table, inner = (
         seen.get(f"{prefix}{name}.weight") for name in ("embeddings.position_embedding", "encoder.layers.0.mlp.fc1")
     )
@@ -75,7 +75,7 @@ def shapes_of(tower: Mapping[str, int], prefix: str, hidden: int, rows: int) -> 
     yield from (("img_projection.2.weight", (hidden, hidden)), ("img_projection.2.bias", (hidden,)))
 
 
-def _layers_of(seen: Mapping[str, Tensor], prefix: str) -> int:
+def layers_of(seen: Mapping[str, Tensor], prefix: str) -> int:
     """How many layers there are below `prefix`; 0 where some between are missing."""
     found = {int(match[1]) for name in seen if (match := re.match(rf"{re.escape(prefix)}(\d+)\.", name))}
     return len(found) if found == set(range(len(found))) else 0
@@ -108,6 +108,15 @@ def check_named(
         if seen[name].shape != shape:
             raise CheckpointError(
                 f"{prefix}{name} has shape {list(seen[name].shape)}, its tower's sizes give {list(shape)}", where=where
+            )
+
+
+def check_computed(said: Any, computed: Mapping[str, Any], named: str, where: str) -> None:
+    """Raises CheckpointError where a part of config.json, `named`, says something else than is computed here."""
+    for key, value in computed.items():
+        if isinstance(said, dict) and said.get(key, value) != value:
+            raise CheckpointError(
+                f"config.json's {named}.{key} is {said[key]!r:.40}; {value!r} is computed here", where=where
             )
 
 

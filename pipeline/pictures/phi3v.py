@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint import EMBEDDING, Tensor
-from pipeline.pictures.parts import CHANNELS, PATCH, REFETCH, Parts, check_named, shapes_of, tower_of
+from pipeline.pictures.parts import CHANNELS, PATCH, REFETCH, Parts, check_computed, check_named, shapes_of, tower_of
 
 ARCHITECTURE = "Phi3VForCausalLM"
 SIDE = 336
@@ -37,7 +37,8 @@ def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Pat
     where = f"model folder {folder}"
     text: dict[str, Tensor] = {}
     seen: dict[str, Tensor] = {}
-    _check_config(config, where)
+    for named, computed in (("embd_layer", EMBEDS), ("img_processor", PROCESSES)):
+        check_computed(config.get(named), computed, named, where)
     for name, tensor in tensors.items():
         if name == SHARED:
             text.setdefault(EMBEDDING, tensor)
@@ -53,16 +54,6 @@ def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Pat
     unused = (f"{CLIP}encoder.layers.{tower['num_hidden_layers'] - 1}.", f"{CLIP}post_layernorm.")
     check_named(seen, needed, unused, EXTRA, where)
     return Parts(text, {_native(name): seen[name] for name in needed}, tower)
-
-
-def _check_config(config: Mapping[str, Any], where: str) -> None:
-    for name, computed in (("embd_layer", EMBEDS), ("img_processor", PROCESSES)):
-        said = config.get(name)
-        for key, value in computed.items():
-            if isinstance(said, dict) and said.get(key, value) != value:
-                raise CheckpointError(
-                    f"config.json's {name}.{key} is {said[key]!r:.40}; {value!r} is computed here", where=where
-                )
 
 
 def _needed(tower: Mapping[str, int], hidden: int) -> Iterator[tuple[str, tuple[int, ...]]]:

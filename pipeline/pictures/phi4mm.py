@@ -1,9 +1,9 @@
-"""A Phi-4-multimodal checkpoint taken apart: the decoder it is with one adapter, and the tower that sees.
+"""A Phi-4-multimodal checkpoint taken apart: the decoder it is with one adapter, and the tower that sees or hears.
 
 Microsoft's layout: adapters lie beside the layers that they change (`base_layer`, `lora_A.vision`, …), tower and speech
 encoder below `embed_tokens_extend`. The names are those of microsoft/Phi-4-multimodal-instruct, as transformers'
-conversion script has them. Exactly one adapter is active at a time: of pictures, the vision adapter. Standard library
-only.
+conversion script has them. Exactly one adapter is active at a time: of pictures the vision adapter, of sounds alone
+the speech adapter. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 from pipeline.errors import CheckpointError
 from pipeline.model.adapter import Adapter
 from pipeline.model.checkpoint import Tensor
+from pipeline.pictures import conformer_layout
 from pipeline.pictures.parts import CHANNELS, PATCH, REFETCH, Parts, check_named, positive, shapes_of, tower_of
+from pipeline.pictures.rows import SPEECH, VISION
 
-ARCHITECTURE, VISION = "Phi4MMForCausalLM", "vision"
-IMAGE_TOKEN, IMAGE_TOKEN_ID = "<|endoftext10|>", 200010  # noqa: S105 - compiled into the runtimes
-MEDIA_TOKENS = 2  # a picture's place and a sound's: a small model may have no rows for them
+ARCHITECTURE = "Phi4MMForCausalLM"
+PLACES = {VISION: (200010, "<|endoftext10|>"), SPEECH: (200011, "<|endoftext11|>")}  # compiled into the runtimes
+MEDIA_TOKENS = len(PLACES)  # a small model may have no rows for them
 EXTRA = "model.embed_tokens_extend."
-IMAGE, SOUND, TOWER = f"{EXTRA}image_embed.", f"{EXTRA}audio_embed.", "img_processor."
+BELOW = {VISION: f"{EXTRA}image_embed.", SPEECH: f"{EXTRA}audio_embed."}
+TOWER = "img_processor."
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<letter>[AB])\.(?P<adapter>\w+)\.weight")
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 NAMES = {  # Microsoft's → transformers'
@@ -39,40 +42,51 @@ SIGLIP_HEADS = 16  # of SigLIP-400M, whose sizes are in Microsoft's code; a `vis
 SIDE = 448
 
 
-def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> Parts:
-    """All of a checkpoint with pictures. Raises CheckpointError for what is missing, unknown or of another shape."""
-    where, text, factors = f"model folder {folder}", {}, {}
-    seen: dict[str, Tensor] = {}
+def parted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, modality: str) -> Parts:
+    """A checkpoint with what a modality needs. Raises CheckpointError for what is missing, unknown or of another shape.
+
+    What the other modality has is known, and left out.
+    """
+    where, below, text, factors = f"model folder {folder}", BELOW[modality], {}, {}
+    held: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         factor = FACTOR.fullmatch(name)
-        if name.startswith(IMAGE):
-            seen[name.removeprefix(IMAGE)] = tensor
-        elif name.startswith(SOUND) or (factor and factor["adapter"] == "speech"):
-            continue  # known, and not of pictures
-        elif factor and factor["adapter"] == VISION:
+        if name.startswith(below):
+            held[name.removeprefix(below)] = tensor
+        elif factor and factor["adapter"] == modality:
             factors[f"base_model.model.{factor['module']}.lora_{factor['letter']}.weight"] = tensor
+        elif name.startswith(tuple(BELOW.values())) or (factor and factor["adapter"] in BELOW):
+            continue
         elif factor or name.startswith(EXTRA):
             raise CheckpointError(f"it holds a tensor that is not known: {name}", where=where)
         else:
             text[name.replace(".base_layer.", ".")] = tensor
-    adapter = _adapter(factors, config, folder, where)
-    if not seen:
-        raise CheckpointError(f"it lacks its tower: no tensor {IMAGE}…", where=where, hint=REFETCH)
-    tower = tower_of(seen, config, TOWER, IMAGE, SIGLIP_HEADS, where)
+    adapter = _adapter(factors, config, modality, folder, where)
+    if not held:
+        what = "tower" if modality == VISION else "speech encoder"
+        raise CheckpointError(f"it lacks its {what}: no tensor {below}…", where=where, hint=REFETCH)
     hidden = config.get("hidden_size")
-    needed = dict(_needed(tower, hidden if isinstance(hidden, int) else 0))
+    width = hidden if isinstance(hidden, int) else 0
+    if modality == SPEECH:
+        sizes, own = conformer_layout.parted(held, config, width, below, where)
+        return Parts(text, own, sizes, adapter)
+    tower = tower_of(held, config, TOWER, below, SIGLIP_HEADS, where)
+    needed = dict(_needed(tower, width))
     unused = (f"{TOWER}encoder.layers.{tower['num_hidden_layers'] - 1}.", f"{TOWER}post_layernorm.", f"{TOWER}head.")
-    check_named(seen, needed, unused, IMAGE, where)
-    return Parts(text, {_native(name): seen[name] for name in needed}, tower, adapter)
+    check_named(held, needed, unused, below, where)
+    return Parts(text, {_native(name): held[name] for name in needed}, tower, adapter)
 
 
-def _adapter(factors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, where: str) -> Adapter:
-    """The vision adapter, as PEFT would have saved it."""
+def _adapter(
+    factors: Mapping[str, Tensor], config: Mapping[str, Any], modality: str, folder: Path, where: str
+) -> Adapter:
+    """The modality's adapter, as PEFT would have saved it."""
     if not factors:
-        raise CheckpointError("it lacks its vision adapter: no tensor …lora_A.vision.weight", where=where, hint=REFETCH)
-    said = config.get("vision_lora")
+        missing = f"no tensor …lora_A.{modality}.weight"
+        raise CheckpointError(f"it lacks its {modality} adapter: {missing}", where=where, hint=REFETCH)
+    said = config.get(f"{modality}_lora")
     if not isinstance(said, dict) or not all(positive(said.get(key)) for key in ("r", "lora_alpha")):
-        raise CheckpointError("config.json's vision_lora has no positive r and lora_alpha", where=where)
+        raise CheckpointError(f"config.json's {modality}_lora has no positive r and lora_alpha", where=where)
     settings = {"peft_type": "LORA", "r": said["r"], "lora_alpha": said["lora_alpha"], "target_modules": [*TARGETS]}
     return Adapter(folder, settings, factors)
 

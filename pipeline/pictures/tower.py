@@ -1,4 +1,4 @@
-"""transformers' own towers: what a decoder is given in a picture's places."""
+"""transformers' own towers: what a decoder is given in the places of a picture or a sound."""
 
 from __future__ import annotations
 
@@ -11,44 +11,54 @@ from numpy.typing import NDArray
 from pipeline.errors import CheckpointError
 from pipeline.files import read_json
 from pipeline.model.checkpoint import SINGLE, parameters, read_headers
-from pipeline.pictures import clip
-from pipeline.pictures.kinds import KINDS, PHI3V, PHI4MM, Kind
+from pipeline.pictures import clip, conformer
+from pipeline.pictures.kinds import KINDS, PHI3V, PHI4MM, PHI4MM_SPEECH, Kind
+from pipeline.pictures.media import Seen
 from pipeline.pictures.processing import Picture
+from pipeline.pictures.rows import MEDIA
+from pipeline.pictures.sound import Sound
 
 if TYPE_CHECKING:
     import torch
 
-FOLDER, SIZES = "vision", "config.json"  # in a canonical model folder: the tower, and what it is
+SIZES = "config.json"  # beside the tower: what it is
 
 
-def sees(model: Path) -> bool:
+def is_multimodal(model: Path) -> bool:
     """Whether a canonical model folder has a tower."""
-    return (model / FOLDER / SIZES).is_file()
+    return any((model / modality / SIZES).is_file() for modality in MEDIA)
+
+
+def folder_of(model: Path) -> Path:
+    """Where the tower of a canonical model folder lies: in one that is called as the modality."""
+    return next(model / modality for modality in MEDIA if (model / modality / SIZES).is_file())
 
 
 def kind_of(model: Path) -> Kind:
     """The kind of a canonical model folder that has a tower."""
-    return KINDS[read_json(model / FOLDER / SIZES)["kind"]]
+    return KINDS[read_json(folder_of(model) / SIZES)["kind"]]
 
 
 def tower_parameters(model: Path) -> int:
     """How many numbers the tower of a canonical model folder has, its projector's among them; 0 where it has none."""
-    return parameters(read_headers(model / FOLDER)) if sees(model) else 0
+    return parameters(read_headers(folder_of(model))) if is_multimodal(model) else 0
 
 
 def load_tower(model: Path) -> Any:
-    """The torch module, in float32 and evaluation mode: tower, projector and what goes between rows.
+    """The torch module, in float32 and evaluation mode: tower, projector and what goes between a picture's rows.
 
     Raises CheckpointError where a tensor is missing.
     """
     import torch
     from safetensors.torch import load_file
 
-    folder, kind = model / FOLDER, kind_of(model)
+    folder, kind = folder_of(model), kind_of(model)
     said = read_json(folder / SIZES)
     unused: tuple[str, ...] = ()
     if kind is PHI3V:
         tower = clip.empty(said["tower"], said["hidden_size"])
+    elif kind is PHI4MM_SPEECH:
+        tower = conformer.empty(said["tower"], said["hidden_size"])
     else:
         tower = _empty(said["tower"], said["hidden_size"])
         last = f"img_processor.encoder.layers.{said['tower']['num_hidden_layers'] - 1}."
@@ -82,12 +92,15 @@ def _empty(sizes: dict[str, int], hidden: int) -> Any:
     return tower.to_empty(device="cpu")
 
 
-def features(tower: Any, picture: Picture) -> NDArray[np.float32]:
-    """What takes a picture's places in a prompt, float32 [tokens, width]."""
+def features(tower: Any, seen: Seen) -> NDArray[np.float32]:
+    """What takes the places of a picture or a sound in a prompt, float32 [tokens, width]."""
     import torch
 
     with torch.inference_mode():
-        made: torch.Tensor = clip.rows_of(tower, picture) if hasattr(tower, "clip") else _rows_of(tower, picture)
+        if isinstance(seen, Sound):
+            made = conformer.rows_of(tower, seen)
+        else:
+            made = clip.rows_of(tower, seen) if hasattr(tower, "clip") else _rows_of(tower, seen)
         found: NDArray[np.float32] = made.numpy()
     return found
 

@@ -1,7 +1,7 @@
-"""Questions on pictures with their answers, as a model is asked them.
+"""Questions on pictures or sounds with their answers, as a model is asked them.
 
-The question is asked as one turn of a chat, by the model's own template, with `<|image_1|>` before it where it does not
-say itself where the picture is (Phi-3.5-vision's on a line of its own).
+The question is asked as one turn of a chat, by the model's own template, with `<|image_1|>` or `<|audio_1|>` before it
+where it does not say itself where that is (Phi-3.5-vision's on a line of its own).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.model.side_files import TEMPLATE, stop_ids
 from pipeline.model.texts import read_rows
 from pipeline.model.tokenizer import encode, load_tokenizer
 from pipeline.pictures.kinds import Kind
-from pipeline.pictures.processing import read_picture
-from pipeline.pictures.rows import PLACE, fields
+from pipeline.pictures.media import read_medium
+from pipeline.pictures.rows import fields
 from pipeline.pictures.tower import kind_of
 from pipeline.types import JSON
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Triple:
-    """A question on a picture as the model is asked it, and the answer.
+    """A question on a picture or a sound as the model is asked it, and the answer.
 
-    image: its file, relative to the file of the rows. prompt: the chat's text, with one `<|image_1|>` in it, as
-    runtimes take it. before, after: token ids around the picture, the answer's and its end's among `after`; places: how
-    many the picture takes, `place` the id in them; answered: how many tokens the answer has.
+    file: of the picture or sound, relative to the file of the rows. prompt: the chat's text, with one `<|image_1|>` or
+    `<|audio_1|>` in it, as runtimes take it. before, after: token ids around it, the answer's and its end's among
+    `after`; places: how many it takes, `place` the id in them; answered: how many tokens the answer has.
     """
 
-    image: str
+    file: str
     question: str
     answer: str
     prompt: str
@@ -50,7 +50,7 @@ class Triple:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """All token ids; a picture's places have its own."""
+        """All token ids; the places of a picture or sound have its own."""
         return np.asarray([*self.before, *[self.place] * self.places, *self.after], np.int64)
 
     @property
@@ -77,23 +77,23 @@ def read_triples(path: Path, model: Path, longest: int, limit: int = 0) -> list[
     Raises DataError naming file and line.
     """
     if not (model / TEMPLATE).is_file():
-        raise CheckpointError("it has no chat template: a question on a picture is asked as a chat", where=str(model))
-    tokenizer = load_tokenizer(model)
+        raise CheckpointError("it has no chat template, and questions are asked as chats", where=str(model))
+    tokenizer, kind = load_tokenizer(model), kind_of(model)
     places: dict[str, int] = {}
     found: list[Triple] = []
-    kind = kind_of(model)
     if kind.token and tokenizer.token_to_id(kind.token) != kind.place:
         raise CheckpointError(f"its tokenizer does not have {kind.token} as {kind.place}", where=str(model))
     end = next((i for i in stop_ids(model) if tokenizer.id_to_token(i) == "<|end|>"), None)
     for row, where in read_rows(path):
         if limit and len(found) == limit:
             break
-        image, question, answer = fields(row, where)
-        if image not in places:
-            places[image] = read_picture(path.parent / image, kind).tokens
-        triple = _asked(image, question, answer, tokenizer, model, kind, places[image], end, where)
+        file, question, answer = fields(row, kind.medium, where)
+        if file not in places:
+            places[file] = read_medium(path.parent / file, kind).tokens
+        triple = _asked(file, question, answer, tokenizer, model, kind, places[file], end, where)
         if len(triple.ids) > longest:
-            raise DataError(f"{len(triple.ids)} tokens with its picture, the context is {longest}", where=where)
+            said = f"{len(triple.ids)} tokens with its {kind.medium.word}, the context is {longest}"
+            raise DataError(said, where=where)
         found.append(triple)
     if not found:
         raise DataError("there are no questions in it", where=str(path))
@@ -101,7 +101,7 @@ def read_triples(path: Path, model: Path, longest: int, limit: int = 0) -> list[
 
 
 def _asked(
-    image: str,
+    file: str,
     question: str,
     answer: str,
     tokenizer: Tokenizer,
@@ -111,17 +111,18 @@ def _asked(
     end: int | None,
     where: str,
 ) -> Triple:
-    asked = question if PLACE in question else kind.shown + question
+    place, word = kind.medium.place, kind.medium.word
+    asked = question if place in question else kind.shown + question
     made = rendered(model, [[{"role": "user", "content": asked}]])
-    if not made or made[0][1].count(PLACE) != 1:
-        raise CheckpointError("its chat template does not keep the picture's place", where=f"{model}, {where}")
+    if not made or made[0][1].count(place) != 1:
+        raise CheckpointError(f"its chat template does not keep the {word}'s place", where=f"{model}, {where}")
     prompt = made[0][1]
-    before, after = (encode(tokenizer, text) for text in prompt.split(PLACE))
+    before, after = (encode(tokenizer, text) for text in prompt.split(place))
     said = [*encode(tokenizer, answer), *([] if end is None else [end])]
-    if kind.token and encode(tokenizer, prompt.replace(PLACE, kind.token)) != [*before, kind.place, *after]:
-        raise DataError("the tokenizer joins the picture's place with the text around it", where=where)
+    if kind.token and encode(tokenizer, prompt.replace(place, kind.token)) != [*before, kind.place, *after]:
+        raise DataError(f"the tokenizer joins the {word}'s place with the text around it", where=where)
     ids = (tuple(before), (*after, *said))
-    return Triple(image, question, answer, prompt, *ids, places, kind.place, len(said))
+    return Triple(file, question, answer, prompt, *ids, places, kind.place, len(said))
 
 
 def longest_of(triples: Sequence[Triple]) -> int:

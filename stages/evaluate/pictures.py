@@ -1,4 +1,4 @@
-"""The quality of a build that sees, on questions on pictures: its own tower and decoder, over the answers' tokens.
+"""The quality of a build that sees or hears, on questions: its own tower and decoder, over the answers' tokens.
 
 Accuracy mode is given what the reference was given; the default mode what the runtime's own processing makes of a file.
 """
@@ -31,51 +31,53 @@ from pipeline.metrics.scoring import read_reference
 from pipeline.metrics.shared import OF_TASKS, changed, quality
 from pipeline.model.side_files import stop_ids
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.pictures.processing import Picture, read_picture
+from pipeline.pictures.media import Seen, of_arrays, read_medium
+from pipeline.pictures.rows import MEDIA
 from pipeline.pictures.tower import kind_of
 from pipeline.pictures.triples import Triple
 from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Status
 from stages.evaluate.evaluate import check_exact
 
-NO_TASKS = "models that see are not given chat tasks"
-SEES = 1e-3  # nats by which some token's likelihood changes with the picture, at least
-Pictures = Mapping[str, Picture]
+NO_TASKS = "models that see or hear are not given chat tasks"
+SEES = 1e-3  # nats by which some token's likelihood changes with the picture or sound, at least
+Media = Mapping[str, Seen]
 Hidden = Sequence[NDArray[np.float32]]
 
 
 def on_pictures(key: str, entry: Evaluate) -> Evaluation:
-    """The build's figures. Raises QualityError where it reads prompts otherwise, or does not look at the picture."""
+    """The build's figures. Raises QualityError where it reads prompts otherwise, or does not look, or listen."""
     build, source = layout.build(key), layout.reference(entry.model)
     summary, backend = read_json(source / layout.SUMMARY), load_backend(entry.backend)
     triples = [Triple.from_json(raw) for raw in read_json(source / layout.TRIPLES)][: entry.questions or None]
     prompts = triples[: entry.decode_prompts]
-    files = {image: source / layout.IMAGES / image for image in dict.fromkeys(triple.image for triple in triples)}
+    files = {file: source / layout.MEDIA / file for file in dict.fromkeys(triple.file for triple in triples)}
     tokens = _generated(entry, build, prompts, files)
     own = _cut(entry.backend, build, files)
     kind = kind_of(layout.model(entry.model))
-    pictures = {image: read_picture(path, kind) for image, path in files.items()}
+    media = {file: read_medium(path, kind) for file, path in files.items()}
     hidden = _hidden(source, triples)
     lm = read_reference(source / layout.HIDDEN, Path(entry.weights))
     report, steps = progress(f"evaluate@{key}"), 2 * len(triples)
 
-    def scored(session: SightSession, seen: Pictures, done: int) -> tuple[list[Scores], list[list[int]]]:
+    def scored(session: SightSession, seen: Media, done: int) -> tuple[list[Scores], list[list[int]]]:
         scores, said = [], []
         for number, (triple, states) in enumerate(zip(triples, hidden, strict=True), 1):
-            rows = _answered(session, triple, seen[triple.image], len(lm.lm_head))
+            rows = _answered(session, triple, seen[triple.file], len(lm.lm_head))
             scores.append(score_window(triple.target, rows, states, lm.lm_head, lm.bias))
             said.append(rows[:-1].argmax(axis=-1).tolist())
             report(done + number, steps)
         return scores, said
 
     with backend.open_sight(build) as session:
-        computed_in = {"accuracy": dict(session.settings), "default": {"pictures": "the runtime's own processing"}}
-        accurate, said = scored(session, pictures, 0)
+        computed_in = {
+            "accuracy": dict(session.settings),
+            "default": {MEDIA[entry.modality].option: "the runtime's own processing"},
+        }
+        accurate, said = scored(session, media, 0)
         users = None if backend.has_default_mode else scored(session, own, len(triples))[0]
-        decode = check_decode(
-            [triple.asked.tolist() for triple in prompts], tokens, _logits(session, prompts, pictures)
-        )
-        _check_sight(session, triples, pictures, len(lm.lm_head))
+        decode = check_decode([triple.asked.tolist() for triple in prompts], tokens, _logits(session, prompts, media))
+        _check_sight(session, triples, media, len(lm.lm_head))
     if users is None:
         with backend.open_sight(build, default_mode=True) as session:
             computed_in["default"] |= session.settings
@@ -99,7 +101,7 @@ def on_pictures(key: str, entry: Evaluate) -> Evaluation:
         answered_right=right,
         answers=answers,
         computed_in=computed_in,
-        decode=replace(decode, image=prompts[0].image, asked=prompts[0].prompt),
+        decode=replace(decode, file=prompts[0].file, asked=prompts[0].prompt),
         data=summary["data"],
         examples=_examples(entry.model, prompts, summary["continuations"], tokens),
         samples=_samples(entry.model, prompts, tokens),
@@ -107,61 +109,61 @@ def on_pictures(key: str, entry: Evaluate) -> Evaluation:
 
 
 def _generated(entry: Evaluate, build: Path, prompts: Sequence[Triple], files: Mapping[str, Path]) -> list[list[int]]:
-    """Greedy tokens, as many as each answer has, in the runtime that users run, from the pictures' files."""
+    """Greedy tokens, as many as each answer has, in the runtime that users run, from the files."""
     request = RuntimeRequest(
         "generate",
         [],
         min(entry.decode_tokens, max(triple.answered for triple in prompts)),
         asked=[triple.prompt for triple in prompts],
-        pictures=[str(files[triple.image]) for triple in prompts],
+        media=[str(files[triple.file]) for triple in prompts],
     )
     answer = ask_runtime(entry.backend, build, request).value
     for triple, ids in zip(prompts, answer["ids"], strict=True):
         if ids != triple.asked.tolist():
             raise QualityError(
-                f"the runtime reads a question on {triple.image} as {len(ids)} tokens, the reference as "
+                f"the runtime reads a question on {triple.file} as {len(ids)} tokens, the reference as "
                 f"{len(triple.asked)}, or as others",
-                hint="its processing of pictures is another",
+                hint=f"its processing of {MEDIA[entry.modality].option} is another",
             )
     return [tokens[: triple.answered] for triple, tokens in zip(prompts, answer["tokens"], strict=True)]
 
 
-def _cut(backend: str, build: Path, files: Mapping[str, Path]) -> dict[str, Picture]:
+def _cut(backend: str, build: Path, files: Mapping[str, Path]) -> dict[str, Seen]:
     """What the runtime's own processing makes of the files."""
     with TemporaryDirectory(prefix="phi-deploy-") as place:
         cut = [str(Path(place) / f"{number}.npz") for number in range(len(files))]
-        ask_runtime(backend, build, RuntimeRequest("see", [], 0, pictures=[*map(str, files.values())], cut=cut))
+        ask_runtime(backend, build, RuntimeRequest("see", [], 0, media=[*map(str, files.values())], cut=cut))
         made = {}
-        for image, path in zip(files, cut, strict=True):
+        for file, path in zip(files, cut, strict=True):
             with np.load(path) as held:
-                made[image] = Picture(held["pixels"], held["mask"], int(held["height"]), int(held["width"]))
+                made[file] = of_arrays(held)
     return made
 
 
-def _answered(session: SightSession, triple: Triple, picture: Picture, vocab: int) -> NDArray[np.float32]:
+def _answered(session: SightSession, triple: Triple, seen: Seen, vocab: int) -> NDArray[np.float32]:
     """Logits [answered + 1, vocab] from the token before the answer on."""
-    if picture.tokens != triple.places:
-        raise QualityError(f"{triple.image} takes {picture.tokens} places, in the reference {triple.places}")
-    return session.logits(triple.ids, picture)[-triple.answered - 1 :, :vocab]
+    if seen.tokens != triple.places:
+        raise QualityError(f"{triple.file} takes {seen.tokens} places, in the reference {triple.places}")
+    return session.logits(triple.ids, seen)[-triple.answered - 1 :, :vocab]
 
 
 def _logits(
-    session: SightSession, prompts: Sequence[Triple], pictures: Pictures
+    session: SightSession, prompts: Sequence[Triple], media: Media
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """What the decode check asks, prompt by prompt in their order."""
     order = iter(prompts)
-    return lambda ids: session.logits(ids[0], pictures[next(order).image])[None]
+    return lambda ids: session.logits(ids[0], media[next(order).file])[None]
 
 
-def _check_sight(session: SightSession, triples: Sequence[Triple], pictures: Pictures, vocab: int) -> None:
-    """Another picture of as many places must change what is answered."""
+def _check_sight(session: SightSession, triples: Sequence[Triple], media: Media, vocab: int) -> None:
+    """Another picture or sound of as many places must change what is answered."""
     first = triples[0]
-    other = next((t.image for t in triples if t.image != first.image and t.places == first.places), None)
+    other = next((t.file for t in triples if t.file != first.file and t.places == first.places), None)
     if other is None:
         return
-    own, its = (_answered(session, first, pictures[image], vocab) for image in (first.image, other))
+    own, its = (_answered(session, first, media[file], vocab) for file in (first.file, other))
     if float(np.abs(own - its).max()) < SEES:
-        raise QualityError(f"it answers alike to {first.image} and {other}: it does not look at the picture")
+        raise QualityError(f"it answers alike to {first.file} and {other}: it takes in neither")
 
 
 def _hidden(source: Path, triples: Sequence[Triple]) -> Hidden:
@@ -202,5 +204,5 @@ def _samples(model: str, prompts: Sequence[Triple], tokens: Sequence[Sequence[in
     for triple, ids in zip(prompts, tokens, strict=True):
         end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
         said = str(tokenizer.decode(list(ids[:end]))).strip()
-        made.append(Sample(triple.question, triple.answer, said, end < len(ids), triple.image, triple.prompt))
+        made.append(Sample(triple.question, triple.answer, said, end < len(ids), triple.file, triple.prompt))
     return tuple(made)

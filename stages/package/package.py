@@ -28,6 +28,7 @@ from pipeline.model.switchable import check_switchable, low_rank
 from pipeline.packaging.adapters import described as about
 from pipeline.packaging.card import model_card
 from pipeline.packaging.manifest import SUMS, digests, sha256, sums
+from pipeline.pictures.rows import MEDIA
 from pipeline.records import Build, Decode, Evaluation, Packaged
 from pipeline.strict import plain
 from pipeline.types import JSON, Checkpoint, Status
@@ -54,9 +55,9 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     write_text(out / SUMS, sums(runtime_files))
     size = sum(file["size_bytes"] for file in runtime_files.values())
     sample = best(evaluation.samples) or next(iter(evaluation.samples), None)
-    image = _example(entry, sample.image, out) if sample and sample.image else ""
+    example = _example(entry, sample.file, out) if sample and sample.file else ""
     question = sample.question if sample else PROMPT
-    run = backend.run_instruction(out, key, question, image)
+    run = backend.run_instruction(out, key, question, example)
     run += f"\nOn {entry.target}: {entry.run}\n" if entry.run else ""
     described = _described(key, entry)
     for name in described["license_files"]:
@@ -73,8 +74,11 @@ def package(key: str, entry: Package, out: Path) -> JSON:
         "data": sorted(evaluation.data),
         **({"tasks": sorted(evaluation.tasks.data)} if evaluation.tasks else {}),
         **(
-            {"modality": entry.modality, "example": {"image": image, "prompt": sample.prompt}}
-            if image and sample
+            {
+                "modality": entry.modality,
+                "example": {MEDIA[entry.modality].field: example, "prompt": sample.prompt},
+            }
+            if example and sample
             else {}
         ),
         "sample": {**plain(sample), "right": sample.answer in sample.said} if sample else None,
@@ -107,10 +111,10 @@ def package(key: str, entry: Package, out: Path) -> JSON:
     return {**manifest, "files": digests(out)}
 
 
-def _example(entry: Package, image: str, out: Path) -> str:
-    """The picture that the sample is of, beside the runtime's files; its name there."""
-    name = f"example{Path(image).suffix}"
-    copy_file(layout.reference(entry.model) / layout.IMAGES / image, out / name)
+def _example(entry: Package, file: str, out: Path) -> str:
+    """The picture or sound that the sample is of, beside the runtime's files; its name there."""
+    name = f"example{Path(file).suffix}"
+    copy_file(layout.reference(entry.model) / layout.MEDIA / file, out / name)
     return name
 
 
@@ -178,9 +182,9 @@ def _generate(entry: Package, folder: Path, decode: Decode, key: str) -> None:
     """The finished package, in a fresh process, must say what the evaluated build said."""
     expected: Sequence[int] = list(decode.continuation)
     request = RuntimeRequest("generate", [decode.prompt], len(expected))
-    if decode.image:
-        path = layout.reference(entry.model) / layout.IMAGES / decode.image
-        request = replace(request, prompts=[], asked=[decode.asked], pictures=[str(path)])
+    if decode.file:
+        path = layout.reference(entry.model) / layout.MEDIA / decode.file
+        request = replace(request, prompts=[], asked=[decode.asked], media=[str(path)])
     tokens = ask_runtime(entry.backend, folder, request).value["tokens"][0]
     if tokens != expected:
         raise QualityError(f"the package generates {tokens[:8]}…, its build {expected[:8]}…", where=key)

@@ -1,4 +1,4 @@
-"""The reference of a model that sees: transformers' tower and decoder in fp32 on questions on pictures."""
+"""The reference of a model that sees or hears: transformers' tower and decoder in fp32, on questions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.model.greedy_by_layer import Prompt, answers_by_layer, scratch_siz
 from pipeline.model.layer_by_layer import final_states
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import sha256
-from pipeline.pictures.processing import read_picture
+from pipeline.pictures.media import read_medium
 from pipeline.pictures.tower import features, kind_of, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 
@@ -34,7 +34,7 @@ States = NDArray[np.float32]
 def of_pictures(key: str, entry: Reference, out: Path) -> None:
     """Write the triples, final hidden states float32 [n, width] of their answers and the token before each, and NLL.
 
-    The pictures' files lie beside them: what they are cut to is made of them again wherever it is needed.
+    The files lie beside them: what a model is given is made of them again wherever it is needed.
     """
     source, weights, rows = layout.model(key), Path(entry.weights), Path(entry.text)
     config = read_json(source / "config.json")
@@ -46,14 +46,14 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
     states_size = 4 * width * sum(len(triple.ids) for triple in triples)
     scratch = states_size + scratch_size(config, prompts) if layered else 0
     require_result(layout.ARTIFACTS, reference_size(kept, width), scratch)
-    images = list(dict.fromkeys(triple.image for triple in triples))
-    for image in images:
-        (out / layout.IMAGES / image).parent.mkdir(parents=True, exist_ok=True)
-        copy_file(rows.parent / image, out / layout.IMAGES / image)
+    files = list(dict.fromkeys(triple.file for triple in triples))
+    for file in files:
+        (out / layout.MEDIA / file).parent.mkdir(parents=True, exist_ok=True)
+        copy_file(rows.parent / file, out / layout.MEDIA / file)
 
     report = progress(f"reference@{key}")
-    seen = _seen(source, [rows.parent / image for image in images], width, out / SEEN)
-    rows_of = dict(zip(images, seen, strict=True))
+    seen = _seen(source, [rows.parent / file for file in files], width, out / SEEN)
+    rows_of = dict(zip(files, seen, strict=True))
     matrix, bias = read_output_matrix(weights)
 
     def logits(states: States) -> States:
@@ -66,7 +66,7 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
     else:
         model = load_model(source, weights, "float32", entry.trust_remote_code)
         states = _whole(model, triples, rows_of, report)
-        continuations = [_greedy(model, triple, rows_of[triple.image]) for triple in asked]
+        continuations = [_greedy(model, triple, rows_of[triple.file]) for triple in asked]
     hidden = np.lib.format.open_memmap(out / layout.HIDDEN, mode="w+", dtype=np.float32, shape=(kept, width))
     nll, right, said, at = [], [], [], 0
     for triple, state in zip(triples, states, strict=True):
@@ -85,47 +85,47 @@ def of_pictures(key: str, entry: Reference, out: Path) -> None:
     write_json(out / layout.TRIPLES, [triple.to_json() for triple in triples])
     summary = {
         "questions": len(triples),
-        "images": images,
+        "files": files,
         "perplexity": float(np.exp(np.concatenate(nll).mean())),
         "task_accuracy": sum(right) / len(right),
         "said": said,
         "continuations": continuations,
-        "data": {rows.as_posix(): sha256(rows), rows.parent.as_posix(): _digest(rows.parent, images)},
+        "data": {rows.as_posix(): sha256(rows), rows.parent.as_posix(): _digest(rows.parent, files)},
     }
     write_json(out / layout.SUMMARY, summary)
 
 
-def _seen(source: Path, images: Sequence[Path], width: int, scratch: Path) -> list[States]:
-    """What the decoder is given of each picture, float32 [tokens, width], as views of a file."""
+def _seen(source: Path, files: Sequence[Path], width: int, scratch: Path) -> list[States]:
+    """What the decoder is given of each picture or sound, float32 [tokens, width], as views of a file."""
     tower, kind, made = load_tower(source), kind_of(source), []
-    with scratch.open("wb") as file:
-        for image in images:
-            rows = features(tower, read_picture(image, kind))
+    with scratch.open("wb") as kept:
+        for file in files:
+            rows = features(tower, read_medium(file, kind))
             made.append(len(rows))
-            file.write(rows.tobytes())
+            kept.write(rows.tobytes())
     flat = np.memmap(scratch, np.float32, "r", shape=(sum(made), width))
     ends = np.cumsum(made)
     return [flat[end - count : end] for end, count in zip(ends, made, strict=True)]
 
 
-def _digest(folder: Path, images: Sequence[str]) -> str:
-    """SHA-256 of the list of the pictures' own, as `sha256sum` writes it."""
-    return hashlib.sha256("".join(f"{sha256(folder / name)}  {name}\n" for name in images).encode()).hexdigest()
+def _digest(folder: Path, files: Sequence[str]) -> str:
+    """SHA-256 of the list of the files' own, as `sha256sum` writes it."""
+    return hashlib.sha256("".join(f"{sha256(folder / name)}  {name}\n" for name in files).encode()).hexdigest()
 
 
 def _words(triple: Triple, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ids of a question, a picture's places as any: they are replaced."""
+    """Ids of a question, the places of its picture or sound as any: they are replaced."""
     return np.where(ids == triple.place, 0, ids)
 
 
 def _putting(
     asked: Sequence[tuple[NDArray[np.int64], Triple]], seen: dict[str, States]
 ) -> Callable[[int, States], None]:
-    """What puts the picture into the rows [length, width] of the embedding of the ids of each question, by number."""
+    """What puts pictures or sounds into the rows [length, width] of the embedding of each question's ids, by number."""
 
     def put(number: int, rows: States) -> None:
         ids, triple = asked[number]
-        rows[ids == triple.place] = seen[triple.image]
+        rows[ids == triple.place] = seen[triple.file]
 
     return put
 
@@ -144,7 +144,7 @@ def _layer_by_layer(
 
 
 def _embedded(model: Any, triple: Triple, seen: States, ids: NDArray[np.int64]) -> Any:
-    """inputs_embeds [1, length, width] of ids with the picture in its places."""
+    """inputs_embeds [1, length, width] of ids with the picture or sound in its places."""
     import torch
 
     words = model.model.embed_tokens(torch.from_numpy(_words(triple, ids)))
@@ -160,7 +160,7 @@ def _whole(
 
     for done, triple in enumerate(triples, 1):
         with torch.inference_mode():
-            words = _embedded(model, triple, seen[triple.image], triple.ids)
+            words = _embedded(model, triple, seen[triple.file], triple.ids)
             found: States = model.model(inputs_embeds=words, use_cache=False).last_hidden_state[0].numpy()
         yield found
         report(done, len(triples))

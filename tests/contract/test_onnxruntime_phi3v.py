@@ -44,9 +44,9 @@ def export(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def triples(model: Path) -> list[Triple]:
     """A picture filled up with white, one without (448 × 448), one of tiles that are no square grid."""
     found = read_triples(PICTURES / "evaluation.jsonl", model, 4096)
-    sizes = {triple.image: tuple(read_picture(PICTURES / triple.image, PHI3V).pixels.shape) for triple in found}
+    sizes = {triple.file: tuple(read_picture(PICTURES / triple.file, PHI3V).pixels.shape) for triple in found}
     assert len(set(sizes.values())) > 1
-    return [next(t for t in found if t.image == f"images/{name}.png") for name in ("00", "01", "10")]
+    return [next(t for t in found if t.file == f"images/{name}.png") for name in ("00", "01", "10")]
 
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (1000, 150)], ids=str)
@@ -58,7 +58,7 @@ def test_logits_are_transformers_and_another_picture_changes_them(
     model: Path, export: Path, triples: list[Triple]
 ) -> None:
     one, other = triples[0], triples[2]
-    pictures = [read_picture(PICTURES / triple.image, PHI3V) for triple in (one, other)]
+    pictures = [read_picture(PICTURES / triple.file, PHI3V) for triple in (one, other)]
     tower, text = load_tower(model), load_model(model, model, "float32")
     with torch.inference_mode():
         words = text.model.embed_tokens(torch.from_numpy(one.ids).clamp_min(0))
@@ -72,15 +72,15 @@ def test_logits_are_transformers_and_another_picture_changes_them(
 
 def test_the_runtime_reads_a_file_as_the_pipeline_does(export: Path, triples: list[Triple], tmp_path: Path) -> None:
     """Ids are equal, and so are all tiles to the last bit; the whole is made smaller with another filter."""
-    files = [str(PICTURES / triple.image) for triple in triples]
+    files = [str(PICTURES / triple.file) for triple in triples]
     asked = [triple.prompt for triple in triples]
-    made = ask_runtime("onnxruntime", export, RuntimeRequest("generate", [], 6, asked=asked, pictures=files)).value
+    made = ask_runtime("onnxruntime", export, RuntimeRequest("generate", [], 6, asked=asked, media=files)).value
     assert made["ids"] == [triple.asked.tolist() for triple in triples]
     cut = [str(tmp_path / f"{number}.npz") for number in range(len(triples))]
-    ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
+    ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, media=files, cut=cut))
     with BACKEND.open_sight(export) as session:
         for triple, tokens, path in zip(triples, made["tokens"], cut, strict=True):
-            own = read_picture(PICTURES / triple.image, PHI3V)
+            own = read_picture(PICTURES / triple.file, PHI3V)
             with np.load(path) as its:
                 users = Picture(its["pixels"], its["mask"], int(its["height"]), int(its["width"]))
             assert users.tokens == own.tokens and users.pixels.shape == own.pixels.shape

@@ -57,7 +57,7 @@ def test_logits_are_transformers_and_another_picture_changes_them(
     one = triples[0]
     pictures = [
         read_picture(PICTURES / name, PHI4MM)
-        for name in dict.fromkeys(t.image for t in triples if t.places == one.places)
+        for name in dict.fromkeys(t.file for t in triples if t.places == one.places)
     ]
     tower, text = load_tower(model), load_model(model, model, "float32")
     with torch.inference_mode():
@@ -75,22 +75,22 @@ def test_the_runtime_reads_a_file_as_the_pipeline_does(export: Path, triples: li
 
     Of several crops ONNX Runtime makes the whole smaller with another filter.
     """
-    some = [next(t for t in triples if t.image == f"images/{name}.png") for name in ("00", "01", "10", "11")]
-    files = [str(PICTURES / triple.image) for triple in some]
+    some = [next(t for t in triples if t.file == f"images/{name}.png") for name in ("00", "01", "10", "11")]
+    files = [str(PICTURES / triple.file) for triple in some]
     cut = [str(tmp_path / f"{number}.npz") for number in range(len(some))]
     asked = [triple.prompt for triple in some]
-    made = ask_runtime("onnxruntime", export, RuntimeRequest("generate", [], 4, asked=asked, pictures=files)).value
+    made = ask_runtime("onnxruntime", export, RuntimeRequest("generate", [], 4, asked=asked, media=files)).value
     assert made["ids"] == [triple.asked.tolist() for triple in some]
-    ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
+    ask_runtime("onnxruntime", export, RuntimeRequest("see", [], 0, media=files, cut=cut))
     for triple, path in zip(some, cut, strict=True):
-        own = read_picture(PICTURES / triple.image, PHI4MM)
+        own = read_picture(PICTURES / triple.file, PHI4MM)
         with np.load(path) as its:
             assert Picture(its["pixels"], its["mask"], int(its["height"]), int(its["width"])).tokens == own.tokens
             assert (its["mask"] == own.mask).all()
             assert np.abs(its["pixels"][1:] - own.pixels[1:]).max() < 1.01 * 2 / 255
     with BACKEND.open_sight(export) as session:
         for triple, tokens in zip(some, made["tokens"], strict=True):
-            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image, PHI4MM))
+            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.file, PHI4MM))
             rows = rows[len(triple.asked) - 1 : -1]
             assert (rows.max(axis=-1) - rows[np.arange(len(tokens)), tokens] < 0.25).all()
 
@@ -112,7 +112,7 @@ def test_genai_does_without_speech(export: Path, tmp_path: Path) -> None:
     del config["model"]["speech"]
     (folder / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
     files = [str(PICTURES / "images/00.png")]
-    ask_runtime("onnxruntime", folder, RuntimeRequest("see", [], 0, pictures=files, cut=[str(tmp_path / "0.npz")]))
+    ask_runtime("onnxruntime", folder, RuntimeRequest("see", [], 0, media=files, cut=[str(tmp_path / "0.npz")]))
 
 
 def test_a_large_model_goes_to_the_same_build_without_an_export(model: Path, export: Path, tmp_path: Path) -> None:

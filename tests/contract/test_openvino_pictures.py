@@ -56,7 +56,7 @@ def export(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def triples(model: Path) -> list[Triple]:
     found = read_triples(PICTURES / "evaluation.jsonl", model, 16384)
-    return [next(t for t in found if t.image == f"images/{name}.png") for name in SOME]
+    return [next(t for t in found if t.file == f"images/{name}.png") for name in SOME]
 
 
 def recipe(**settings: Any) -> Recipe:
@@ -73,7 +73,7 @@ def test_logits_are_transformers_and_another_picture_changes_them(
 ) -> None:
     one, other = triples[1], triples[3]  # of as many places
     tower, text = load_tower(model), load_model(model, model, "float32")
-    pictures = [read_picture(PICTURES / triple.image, PHI4MM) for triple in (one, other)]
+    pictures = [read_picture(PICTURES / triple.file, PHI4MM) for triple in (one, other)]
     place = torch.from_numpy(one.ids == 200010)
     with torch.inference_mode():
         words = text.model.embed_tokens(torch.from_numpy(np.where(one.ids == 200010, 0, one.ids)))
@@ -88,28 +88,28 @@ def test_logits_are_transformers_and_another_picture_changes_them(
 def test_the_pipeline_reads_files_as_the_reference_and_goes_on_as_its_parts_do(
     export: Path, triples: list[Triple]
 ) -> None:
-    files, asked = [str(PICTURES / triple.image) for triple in triples], [triple.prompt for triple in triples]
-    made = ask_runtime("openvino", export, RuntimeRequest("generate", [], 6, asked=asked, pictures=files)).value
+    files, asked = [str(PICTURES / triple.file) for triple in triples], [triple.prompt for triple in triples]
+    made = ask_runtime("openvino", export, RuntimeRequest("generate", [], 6, asked=asked, media=files)).value
     assert made["ids"] == [triple.asked.tolist() for triple in triples]
     with BACKEND.open_sight(export) as session:
         for triple, tokens in zip(triples, made["tokens"], strict=True):
             assert tokens[-1] == 396 or len(tokens) == 6  # an answer's end among them
-            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.image, PHI4MM))
+            rows = session.logits(np.array([*triple.asked, *tokens]), read_picture(PICTURES / triple.file, PHI4MM))
             rows = rows[len(triple.asked) - 1 : -1]
             assert (rows.max(axis=-1) - rows[np.arange(len(tokens)), tokens] < 0.25).all()
 
 
 def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[Triple], tmp_path: Path) -> None:
     """Of a picture that is not scaled it is equal."""
-    files = [str(PICTURES / triple.image) for triple in triples]
+    files = [str(PICTURES / triple.file) for triple in triples]
     cut = [str(tmp_path / f"{number}.npz") for number in range(len(files))]
-    ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, pictures=files, cut=cut))
+    ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, media=files, cut=cut))
     for triple, path in zip(triples, cut, strict=True):
-        own = read_picture(PICTURES / triple.image, PHI4MM)
+        own = read_picture(PICTURES / triple.file, PHI4MM)
         with np.load(path) as its:
             assert (its["mask"] == own.mask).all() and (its["height"], its["width"]) == (own.height, own.width)
             apart = np.abs(its["pixels"] - own.pixels).max()
-            assert apart < (1e-6 if triple.image.endswith("11.png") else 1.01 * 2 / 255)
+            assert apart < (1e-6 if triple.file.endswith("11.png") else 1.01 * 2 / 255)
 
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500)], ids=str)

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from pipeline.entries import Fetch
-from pipeline.pictures.processing import Picture
+from pipeline.pictures.media import Seen
 from pipeline.pictures.tower import features, load_tower
 from stages.fetch.fetch import fetch
 from tests.support.tiny import ROOT
@@ -31,17 +31,17 @@ def edited(folder: Path, tensors: Callable[[dict[str, Any]], None] = lambda held
     return folder
 
 
-def fetched(source: Path, out: Path) -> Path:
+def fetched(source: Path, out: Path, modality: str = "vision") -> Path:
     """The canonical folder that fetch makes of a checkpoint."""
     out.mkdir(parents=True)
-    entry = Fetch(path=str(source), repo="", revision="", trust_remote_code=False, modality="vision")
+    entry = Fetch(path=str(source), repo="", revision="", trust_remote_code=False, modality=modality)
     manifest = fetch(out.name, entry, out)
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return out
 
 
-def assert_sees(sight: Any, model: Path, seen: Picture, within: float) -> None:
-    """A build's own tower and projector give what transformers' give of the same pixels."""
+def assert_sees(sight: Any, model: Path, seen: Seen, within: float) -> None:
+    """A build's own tower and projector give what transformers' give of the same picture or sound."""
     own, its = sight.seen(seen), features(load_tower(model), seen)
     assert own.shape == its.shape == (seen.tokens, its.shape[1])
     assert abs(own - its).max() < within

@@ -97,13 +97,13 @@ def test_times_are_written_in_one_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize("model", ["phi-4-multimodal", "phi-3.5-vision"])
-def test_what_sees_takes_memory_and_disk_beside_the_decoder(model: str) -> None:
+@pytest.mark.parametrize("model", ["phi-4-multimodal", "phi-4-multimodal-speech", "phi-3.5-vision"])
+def test_what_sees_or_hears_takes_memory_and_disk_beside_the_decoder(model: str) -> None:
     words = [f"model=[{model}]", "precision=[int4]", "target=[cpu]", "backend=[onnxruntime]"]
     plan, settings, seeing = of(words)
     name = next(iter(plan.models))
     shape = dimensions(name, settings["model"][name])
-    assert 0.3e9 < shape.tower < 0.45e9
+    assert 0.3e9 < shape.tower < 0.46e9
     blind = {name: replace(shape, tower=0)}
     less = needs(plan, blind, dict.fromkeys(plan.models, Asked(256, 0, 8)), cores=2)
     more = {need.stage: round(need.memory - other.memory) for need, other in zip(seeing, less, strict=True)}
@@ -118,4 +118,8 @@ def test_a_local_models_tower_is_that_of_its_tensors_and_questions_count_their_p
     settings = compose_config(["suite=vision"], settings_of)
     name = "phi-tiny-vision"
     assert 100_000 < dimensions(name, settings["model"][name]).tower < 500_000
-    assert asked_of(make_plan(settings))[name].tokens == 63 * 800
+    shape = dimensions(name, settings["model"][name])
+    assert asked_of(make_plan(settings), {name: shape})[name].tokens == 63 * 800
+    assert (
+        asked_of(make_plan(settings), {name: replace(shape, architecture="Phi3VForCausalLM")})[name].tokens == 63 * 2400
+    )

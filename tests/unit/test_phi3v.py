@@ -131,7 +131,7 @@ def test_the_decoder_is_a_phi3_that_ends_its_answers(model: Path) -> None:
 def test_questions_are_asked_on_a_line_of_their_own(model: Path) -> None:
     one = read_triples(PICTURES / "evaluation.jsonl", model, 4096, 1)[0]
     assert one.prompt == f"<|user|>\n<|image_1|>\n{one.question}<|end|>\n<|assistant|>\n"
-    assert (one.ids == -1).sum() == one.places == read_picture(PICTURES / one.image, PHI3V).tokens
+    assert (one.ids == -1).sum() == one.places == read_picture(PICTURES / one.file, PHI3V).tokens
     assert one.after[-1] == 2044 and one.answered < len(one.after)
 
 

@@ -18,7 +18,7 @@ from pipeline.errors import CheckpointError, DataError
 from pipeline.pictures import processing
 from pipeline.pictures.kinds import PHI4MM
 from pipeline.pictures.processing import processed, read_picture, resampled
-from pipeline.pictures.rows import fields
+from pipeline.pictures.rows import MEDIA, fields
 from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import read_triples
 from tests.support.pictures import PICTURES, SHIPPED, edited, fetched
@@ -97,14 +97,14 @@ def test_a_picture_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: 
 )
 def test_a_row_that_does_not_fit_is_one_line(row: dict[str, str], said: str) -> None:
     with pytest.raises(DataError, match=f"rows.jsonl:3: .*{said}"):
-        fields(row, "rows.jsonl:3")
+        fields(row, MEDIA["vision"], "rows.jsonl:3")
 
 
 def test_triples_are_asked_as_the_chat_template_has_it(model: Path) -> None:
     triples = read_triples(PICTURES / "evaluation.jsonl", model, 16384, 4)
     one = triples[0]
     assert one.prompt == f"<|user|><|image_1|>{one.question}<|end|><|assistant|>"
-    assert (one.ids == 200010).sum() == one.places == read_picture(PICTURES / one.image, PHI4MM).tokens
+    assert (one.ids == 200010).sum() == one.places == read_picture(PICTURES / one.file, PHI4MM).tokens
     assert len(one.target) == one.answered + 1
     with pytest.raises(DataError, match=r"evaluation.jsonl:1: \d+ tokens with its picture, the context is 100"):
         read_triples(PICTURES / "evaluation.jsonl", model, 100)

@@ -31,11 +31,27 @@ def test_the_suite_opens_two_backends_and_says_why_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "backends"), [("phi-4-multimodal", ("onnxruntime", "openvino")), ("phi-3.5-vision", ("onnxruntime",))]
+    ("model", "backends"),
+    [
+        ("phi-4-multimodal", ("onnxruntime", "openvino")),
+        ("phi-4-multimodal-speech", ("onnxruntime",)),
+        ("phi-3.5-vision", ("onnxruntime",)),
+    ],
 )
 def test_the_real_models_are_planned_without_network_or_files(model: str, backends: tuple[str, ...]) -> None:
     plan = plan_of([f"model=[{model}]", "precision=[int4]", "target=[cpu]", "backend=[onnxruntime,openvino]"])
     assert list(plan.cells) == [f"{model.replace('.', '-')}_int4_{backend}_cpu" for backend in backends]
+
+
+def test_speech_is_planned_with_the_reasons_of_those_that_do_not_take_it() -> None:
+    plan = plan_of(["model=[phi-4-multimodal-speech]", "precision=[int4]", "target=[cpu,apple-silicon]"])
+    assert list(plan.cells) == ["phi-4-multimodal-speech_int4_onnxruntime_cpu"]
+    entry = plan.models["phi-4-multimodal-speech"]
+    assert (entry.text, entry.questions) == ("data/sounds/evaluation.jsonl", "data/sounds")
+    assert (entry.fetch.modality, entry.reference.tasks) == ("speech", ())
+    reasons = "\n".join(plan.excluded.values())
+    for said in ("leaves the sound out", "neither its architecture nor its projector", "quantizes the sum of both"):
+        assert said in reasons
 
 
 def test_the_cookbooks_setting_of_phi_3_5_vision() -> None:
@@ -58,13 +74,19 @@ def test_forms_and_recipes_that_take_no_pictures_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([f"{SEES}.modality=speech"], "modality 'speech' is not known: Phi4MMForCausalLM is taken with `vision`"),
+        (
+            [f"{SEES}.modality=touch"],
+            "modality 'touch' is not known: Phi4MMForCausalLM is taken with `vision` or `speech`",
+        ),
         ([f"{SEES}.modality="], "modality is not set"),
         ([f"{SEES}.pictures="], "pictures is empty: JSONL rows of image, question and answer"),
         ([f"{SEES}.pictures=away.jsonl"], "there is no file away.jsonl"),
         ([f"{SEES}.pictures=data/english/questions.jsonl"], "questions.jsonl:1: `image` is missing"),
         ([f"{SEES}.adapter=models/phi-tiny"], "adapter"),
         (["model=[phi-tiny]", "model.phi-tiny.modality=vision"], "Phi3ForCausalLM takes text alone here"),
+        ([f"{SEES}.modality=speech"], "sounds is empty: JSONL rows of audio, question and answer"),
+        ([f"{SEES}.modality=speech", f"{SEES}.sounds=data/pictures/evaluation.jsonl"], "`audio` is missing"),
+        (["model=[phi-3.5-vision]", "model.phi-3-5-vision.modality=speech"], "Phi3VForCausalLM is taken with `vision`"),
     ],
 )
 def test_a_mistake_is_said_before_anything_runs(words: list[str], said: str) -> None:

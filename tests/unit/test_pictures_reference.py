@@ -40,7 +40,7 @@ def test_layer_by_layer_is_the_whole_model(tmp_path: Path, monkeypatch: pytest.M
         pictures.of_pictures("vision", entry, out)
         made.append((np.load(out / layout.HIDDEN), np.load(out / layout.NLL), read_json(out / layout.SUMMARY)))
         assert not list(out.glob("*.tmp"))
-        assert (out / layout.IMAGES / "images/00.png").is_file()
+        assert (out / layout.MEDIA / "images/00.png").is_file()
     (whole, nll, said), (layered, its, other) = made
     assert np.abs(whole - layered).max() < 1e-4
     assert np.abs(nll - its).max() < 1e-5

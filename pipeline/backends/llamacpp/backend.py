@@ -88,7 +88,7 @@ class LlamaCppBackend(Backend):
 
         return GgufTexts(package)
 
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
         from pipeline.backends.llamacpp.package import run_instruction
 
         return run_instruction(name, prompt)

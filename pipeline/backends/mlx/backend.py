@@ -81,7 +81,7 @@ class MlxBackend(Backend):
 
         return switch_instruction(name, prompt, adapters)
 
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
         from pipeline.backends.mlx.instruction import run_instruction
 
         return run_instruction(name, prompt)

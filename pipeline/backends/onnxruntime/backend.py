@@ -118,15 +118,15 @@ class OnnxRuntimeBackend(Backend):
 
         return switch_instruction(name, prompt, adapters)
 
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
-        from pipeline.backends.onnxruntime.files import CONFIG, is_fixed
-        from pipeline.backends.onnxruntime.instruction import of_picture, run_instruction
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
+        from pipeline.backends.onnxruntime.files import CONFIG, is_fixed, modality_of
+        from pipeline.backends.onnxruntime.instruction import of_medium, run_instruction
         from pipeline.backends.onnxruntime.pictures.parts import TYPES
 
-        if not image:
+        if not file:
             return run_instruction(name, prompt, is_fixed(package))
-        said = read_json(package / CONFIG)["model"]["type"]
-        return of_picture(name, prompt, image, next(kind.shown for kind, its in TYPES.items() if its == said))
+        said = (read_json(package / CONFIG)["model"]["type"], modality_of(package))
+        return of_medium(name, prompt, file, next(kind for kind, its in TYPES.items() if (its, kind.modality) == said))
 
 
 BACKEND = OnnxRuntimeBackend()

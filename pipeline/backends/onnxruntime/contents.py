@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backends.base import Contents
-from pipeline.backends.onnxruntime.files import EMBEDDING, MODEL, PROMPT, VISION, is_fixed
+from pipeline.backends.onnxruntime.files import EMBEDDING, MODEL, PROMPT, TOWER, is_fixed, modality_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,10 +41,11 @@ def contents(folder: Path) -> Contents:
     }
     if kept["embedding"] is None:  # tied: one table
         kept["embedding"] = kept["lm_head"]
-    if (folder / EMBEDDING).is_file():  # of one that sees: a graph of its own, and the tower's is not counted
-        table, tower = _largest(folder / EMBEDDING), _largest(folder / VISION)
+    if (folder / EMBEDDING).is_file():  # of one that sees or hears: a graph of its own, and the tower's is not counted
+        modality = modality_of(folder)
+        table, tower = _largest(folder / EMBEDDING), _largest(folder / TOWER.format(modality))
         stored, weights = stored + 8 * table.nbytes, weights + table.size
-        kept |= {"embedding": int(8 * table.dtype.itemsize), "vision": int(8 * tower.dtype.itemsize)}
+        kept |= {"embedding": int(8 * table.dtype.itemsize), modality: int(8 * tower.dtype.itemsize)}
     return Contents(len(operators), stored, weights, kept)
 
 

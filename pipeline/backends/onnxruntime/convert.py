@@ -11,7 +11,7 @@ from pipeline.backends.onnxruntime.files import CONFIG, MODEL, TOKENIZER, copy_s
 from pipeline.errors import PipelineError, ToolError, telling_line
 from pipeline.model.loading import joined
 from pipeline.model.rope import attention_factor, rope_of
-from pipeline.pictures.tower import sees
+from pipeline.pictures.tower import is_multimodal
 from pipeline.types import Checkpoint
 
 
@@ -26,7 +26,7 @@ def convert(checkpoint: Checkpoint, form: Form, out: Path, save: Save | None = N
     scale = attention_factor(rope_of(config), config["max_position_embeddings"])
     with joined(checkpoint.folder, checkpoint.weights) as folder:
         try:
-            build(str(folder), str(out), form, save, scale, embedded=sees(checkpoint.folder))
+            build(str(folder), str(out), form, save, scale, embedded=is_multimodal(checkpoint.folder))
         except PipelineError:
             raise
         except Exception as error:  # the builder raises whatever its libraries raise
@@ -41,7 +41,7 @@ def convert(checkpoint: Checkpoint, form: Form, out: Path, save: Save | None = N
         (out / name).unlink(missing_ok=True)
     copy_side_files(checkpoint.folder, out)
     _write_config(checkpoint, out)
-    if sees(checkpoint.folder):
+    if is_multimodal(checkpoint.folder):
         from pipeline.backends.onnxruntime.pictures.parts import write_parts
 
         write_parts(checkpoint, form, out)

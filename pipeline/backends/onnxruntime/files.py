@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 
 from pipeline.files import copy_file
+from pipeline.pictures.rows import MEDIA
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
-VISION, EMBEDDING, VISION_PROCESSOR = "vision.onnx", "embedding.onnx", "vision_processor.json"  # of one that sees
+TOWER, PROCESSOR, EMBEDDING = "{}.onnx", "{}_processor.json", "embedding.onnx"  # by modality, of one that has one
+NO_VISION = "no_vision"  # of one that hears
 PROMPT, TOKEN, FACTS = "prompt.onnx", "token.onnx", "static.json"  # graphs of fixed shapes, and their facts
-SIGHT = (VISION, f"{VISION}.data", EMBEDDING, f"{EMBEDDING}.data", VISION_PROCESSOR)
+BESIDE = (
+    *(name.format(modality) for modality in MEDIA for name in (TOWER, f"{TOWER}.data", PROCESSOR)),
+    *(EMBEDDING, f"{EMBEDDING}.data", TOWER.format(NO_VISION), PROCESSOR.format(NO_VISION)),
+)
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -31,9 +36,14 @@ def copy_model(source: Path, out: Path) -> None:
 
 def copy_side_files(source: Path, out: Path) -> None:
     """What the runtime needs beside the model."""
-    for name in (CONFIG, FACTS, *SIGHT, *TOKENIZER):
+    for name in (CONFIG, FACTS, *BESIDE, *TOKENIZER):
         if (source / name).is_file():
             copy_file(source / name, out / name)
+
+
+def modality_of(folder: Path) -> str:
+    """Of a model folder with a tower's graph."""
+    return next(modality for modality in MEDIA if (folder / TOWER.format(modality)).is_file())
 
 
 def is_fixed(folder: Path) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from pipeline.harness.host import installed
-from pipeline.pictures.rows import PLACE
+from pipeline.pictures.kinds import Kind
 
 INSTALL = """\
 ```bash
@@ -35,7 +35,7 @@ while not generator.is_done():
 """
 
 
-PICTURE_TEMPLATE = """\
+MEDIUM_TEMPLATE = """\
 ```bash
 pip install onnxruntime-genai=={version}
 ```
@@ -49,7 +49,7 @@ processor = model.create_multimodal_processor()
 tokenizer = og.Tokenizer(model)
 messages = json.dumps([{{"role": "user", "content": {prompt}}}])
 prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-inputs = processor(prompt, images=og.Images.open("{package}/{image}"))
+inputs = processor(prompt, {medium}s=og.{Medium}s.open("{package}/{file}"))
 params = og.GeneratorParams(model)
 params.set_search_options(max_length=inputs["input_ids"].shape()[1] + 64, do_sample=False)
 generator = og.Generator(model, params)
@@ -110,9 +110,14 @@ def switch_instruction(package: str, prompt: str, adapters: Sequence[str]) -> st
     )
 
 
-def of_picture(package: str, prompt: str, image: str, shown: str) -> str:
-    """The same of a question on a picture in the package; `shown` is how it stands before a question without it."""
-    said = json.dumps(prompt if PLACE in prompt else shown + prompt, ensure_ascii=False)
-    return PICTURE_TEMPLATE.format(
-        package=package, prompt=said, image=image, version=installed("onnxruntime-genai") or ""
+def of_medium(package: str, prompt: str, file: str, kind: Kind) -> str:
+    """The same of a question on a picture or a sound in the package."""
+    field = kind.medium.field
+    return MEDIUM_TEMPLATE.format(
+        package=package,
+        prompt=json.dumps(prompt if kind.medium.place in prompt else kind.shown + prompt, ensure_ascii=False),
+        file=file,
+        medium=field,
+        Medium=field.capitalize(),
+        version=installed("onnxruntime-genai") or "",
     )

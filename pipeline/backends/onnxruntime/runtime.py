@@ -86,10 +86,10 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
     begun = time.perf_counter()
     model = load(package, request.threads, request.device, request.adapter)
     load_s = time.perf_counter() - begun
-    if request.pictures:
+    if request.media:
         from pipeline.backends.onnxruntime.pictures.runtime import answer as answer_of_pictures
 
-        return answer_of_pictures(model, load_s, request)
+        return answer_of_pictures(model, Path(package), load_s, request)
     count = request.new_tokens
     if request.task == "generate":
         stops = {"stops": request.stops} if request.stops else {}

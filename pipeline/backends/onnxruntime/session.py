@@ -38,7 +38,7 @@ class OnnxSession:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._session = folder, opened(folder, MODEL)
-        self._embedding: Any = None  # of a decoder that sees, when it is asked for
+        self._embedding: Any = None  # of a decoder that sees or hears, when it is asked for
         decoder = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]["decoder"]
         self._head_size = int(decoder["head_size"])
         self._inputs = self._session.get_inputs()
@@ -47,18 +47,19 @@ class OnnxSession:
     def logits(self, ids: NDArray[np.int64], seen: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Logits float32 [batch, length, vocab] of ids int64 [batch, length], from an empty cache.
 
-        seen: what takes a picture's places, float32 [tokens, width], of a decoder that sees.
+        seen: what takes the places of a picture or sound, float32 [tokens, width], of a decoder that takes one.
         """
         out: NDArray[Any] = self._session.run(["logits"], self.feed(ids, seen=seen))[0]
         return out.astype(np.float32, copy=False)
 
     def _embedded(self, ids: NDArray[np.int64], seen: NDArray[np.float32] | None) -> NDArray[Any]:
-        """Rows of the embedding [batch, length, width] of a decoder that sees; `seen` [tokens, width] in its places."""
+        """Rows of the embedding [batch, length, width] of such a decoder; `seen` [tokens, width] in its places."""
         if self._embedding is None:
             self._embedding = opened(self._folder, EMBEDDING)
-        width = self._embedding.get_inputs()[1].shape[1]
-        sights = np.zeros((0, width), np.float32) if seen is None else seen
-        rows: NDArray[Any] = self._embedding.run(None, {"input_ids": ids, "image_features": sights})[0]
+        words, features, *more = self._embedding.get_inputs()
+        empty = np.zeros((0, features.shape[1]), np.float32)
+        feed = {words.name: ids, features.name: empty if seen is None else seen, **{each.name: empty for each in more}}
+        rows: NDArray[Any] = self._embedding.run(None, feed)[0]
         return rows
 
     def past_after(self, ids: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

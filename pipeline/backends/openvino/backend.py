@@ -78,10 +78,10 @@ class OpenVinoBackend(Backend):
 
         return switch_instruction(name, prompt, adapters)
 
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
         from pipeline.backends.openvino.instruction import of_picture, run_instruction
 
-        return of_picture(name, prompt, image) if image else run_instruction(name, prompt)
+        return of_picture(name, prompt, file) if file else run_instruction(name, prompt)
 
 
 BACKEND = OpenVinoBackend()

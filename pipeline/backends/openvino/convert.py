@@ -14,7 +14,7 @@ from pipeline.backends.openvino.files import LANGUAGE, MODEL, SIDE_FILES, copy_f
 from pipeline.errors import PipelineError, ToolError
 from pipeline.model.loading import load_model
 from pipeline.model.tokenizer import PROBES, encode, load_tokenizer
-from pipeline.pictures.tower import sees
+from pipeline.pictures.tower import is_multimodal
 from pipeline.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
 
 def decoder_name(checkpoint: Checkpoint) -> str:
     """What the decoder's IR is called."""
-    return LANGUAGE if sees(checkpoint.folder) else MODEL
+    return LANGUAGE if is_multimodal(checkpoint.folder) else MODEL
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def traced(checkpoint: Checkpoint, form: Mapping[str, Any]) -> Iterator[Any]:
         from pipeline.backends.openvino.tracing import trace
 
         module = load_model(checkpoint.folder, checkpoint.weights, dtype)
-        model = trace(module, embedded=sees(checkpoint.folder))
+        model = trace(module, embedded=is_multimodal(checkpoint.folder))
     yield model
     del module  # whose memory the model shares
 
@@ -56,7 +56,7 @@ def write_side_files(checkpoint: Checkpoint, out: Path) -> None:
     with _told(checkpoint):
         _write_tokenizer(checkpoint.folder, out)
     copy_files(checkpoint.folder, out, SIDE_FILES)
-    if sees(checkpoint.folder):
+    if is_multimodal(checkpoint.folder):
         from pipeline.backends.openvino.pictures.parts import write_parts
 
         with _told(checkpoint):

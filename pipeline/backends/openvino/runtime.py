@@ -85,7 +85,7 @@ def answer(package: str, request: RuntimeRequest) -> dict[str, Any]:
         return chat(package, request)
     threads = {"INFERENCE_NUM_THREADS": request.threads} if request.threads else {}
     device = DEVICES.get(request.device, "CPU")
-    if request.pictures:
+    if request.media:
         from pipeline.backends.openvino.pictures.runtime import answer as answer_of_pictures
 
         return answer_of_pictures(package, request, device, threads)

@@ -1,1 +1,1 @@
-"""What ONNX Runtime GenAI takes beside a decoder that sees: tower, embedding, and how a picture is cut."""
+"""What ONNX Runtime GenAI takes beside a decoder that sees or hears: tower, embedding, and how a file is read."""

@@ -1,4 +1,4 @@
-"""The files beside the decoder: `vision.onnx`, `embedding.onnx`, how pictures are cut, and what names them all."""
+"""The files beside the decoder: what sees or hears, `embedding.onnx`, how files are read, and what names them all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.backends.base import Form
-from pipeline.backends.onnxruntime.files import CONFIG, EMBEDDING, VISION, VISION_PROCESSOR
-from pipeline.backends.onnxruntime.pictures.tower import INPUTS, OUTPUT, traced
+from pipeline.backends.onnxruntime.files import CONFIG, EMBEDDING, NO_VISION, PROCESSOR, TOWER
+from pipeline.backends.onnxruntime.pictures import conformer, tower
+from pipeline.backends.onnxruntime.pictures.processors import CROPS, PROCESSORS
 from pipeline.model.checkpoint import EMBEDDING as TABLE
 from pipeline.model.checkpoint import Tensor, read_float32, read_headers
-from pipeline.pictures.kinds import PHI3V, PHI4MM, Kind
-from pipeline.pictures.processing import MOST_CROPS, MOST_TILES, SIDE
-from pipeline.pictures.tower import FOLDER, kind_of, load_tower
+from pipeline.pictures.kinds import PHI3V, PHI4MM, PHI4MM_SPEECH, Kind
+from pipeline.pictures.tower import folder_of, kind_of, load_tower
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -27,76 +27,25 @@ HALVES = ("BF16", "F16")  # of the checkpoint: then 16 bits are stored, as float
 LEAST = 1024  # values of a tensor that is stored so
 ROWS = 4096  # of the table at a time
 
-TYPES = {PHI4MM: "phi4mm", PHI3V: "phi3v"}  # ONNX Runtime GenAI's
-CROPS = {
-    "processor": {
-        "name": "phi_4_image_processor",
-        "transforms": [
-            {"operation": {"name": "decode_image", "type": "DecodeImage", "attrs": {"color_space": "RGB"}}},
-            {
-                "operation": {
-                    "name": "dynamic_preprocess",
-                    "type": "Phi4VisionDynamicPreprocess",
-                    "attrs": {"dynamic_hd": MOST_CROPS, "dyhd_base_resolution": SIDE},
-                }
-            },
-            {"operation": {"name": "rescale", "type": "Rescale", "inputs": [":0"]}},
-            {
-                "operation": {
-                    "name": "normalize",
-                    "type": "Normalize",
-                    "attrs": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-                }
-            },
-            {
-                "operation": {
-                    "name": "phi4_vision_processor",
-                    "type": "Phi4VisionProcessor",
-                    "inputs": [":0", "dynamic_preprocess:1"],
-                    "attrs": {"dyhd_base_resolution": SIDE, "interpolation": "CUBIC"},
-                }
-            },
-        ],
-        "output_aligner": "phi4-vision-aligner",
-    }
-}
-_EXTENSIONS = {"domain": "com.microsoft.extensions"}
-TILES = {  # the transform makes 16 tiles, whatever num_crops says; its order of colours is turned before it
-    "processor": {
-        "name": "image_processing",
-        "transforms": [
-            {
-                "operation": {
-                    "name": "decode_image",
-                    **_EXTENSIONS,
-                    "type": "DecodeImage",
-                    "attrs": {"color_space": "BGR"},
-                }
-            },
-            {"operation": {"name": "convert_to_rgb", **_EXTENSIONS, "type": "ConvertRGB"}},
-            {
-                "operation": {
-                    "name": "phi3_image_transform",
-                    **_EXTENSIONS,
-                    "type": "Phi3ImageTransform",
-                    "attrs": {"num_crops": MOST_TILES, "num_img_tokens": 144},
-                }
-            },
-        ],
-    }
-}
+TYPES = {PHI4MM: "phi4mm", PHI4MM_SPEECH: "phi4mm", PHI3V: "phi3v"}  # ONNX Runtime GenAI's
 
 
 def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """All of them, beside the decoder that the model builder wrote without its embedding."""
     kind = kind_of(checkpoint.folder)
+    graph, processor = TOWER.format(kind.modality), PROCESSOR.format(kind.modality)
     with TemporaryDirectory(dir=out, prefix="trace-") as place:
-        traced(load_tower(checkpoint.folder), kind, Path(place) / VISION)
-        _halve(Path(place) / VISION, out / VISION, read_headers(checkpoint.folder / FOLDER))
+        module = load_tower(checkpoint.folder)
+        if kind is PHI4MM_SPEECH:
+            conformer.traced(module, Path(place) / graph)
+        else:
+            tower.traced(module, kind, Path(place) / graph)
+        _halve(Path(place) / graph, out / graph, read_headers(folder_of(checkpoint.folder)))
     _write_embedding(read_headers(checkpoint.weights)[TABLE], kind, out / EMBEDDING, form["precision"])
     _name_parts(out / CONFIG, kind)
-    processor = TILES if kind is PHI3V else CROPS
-    (out / VISION_PROCESSOR).write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+    _write_json(out / processor, PROCESSORS[kind])
+    if kind is PHI4MM_SPEECH:
+        _write_no_vision(read_headers(checkpoint.weights)[TABLE].shape[1], out)
 
 
 def _halve(source: Path, target: Path, tensors: dict[str, Tensor]) -> None:
@@ -121,13 +70,15 @@ def _halve(source: Path, target: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) -> None:
-    """input_ids [1, n] and image_features [tokens, width] → inputs_embeds, in the decoder's own type.
+    """input_ids [1, n] and image_features or audio_features [tokens, width] → inputs_embeds, in the decoder's own type.
 
-    An id that has no row is none of the table's before a picture takes its place. Negative ids are a picture's each; a
-    second one's places have no rows in the features, and are refused by ScatterND.
+    An id that has no row is none of the table's before a picture or sound takes its place. Negative ids are a picture's
+    each; a second one's places have no rows in the features, and are refused by ScatterND. Beside audio_features GenAI
+    hands over image_features of no rows.
     """
     from onnx import TensorProto, helper, numpy_helper
 
+    features, more = f"{kind.medium.field}_features", [tower.OUTPUT] if kind is PHI4MM_SPEECH else []
     rows, width = table.shape
     half = table.dtype in HALVES
     values = np.empty((rows, width), np.float16 if half else np.float32)
@@ -138,7 +89,7 @@ def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) ->
         numpy_helper.from_array(values, TABLE),
         *(
             numpy_helper.from_array(np.array(value, np.int64), name)
-            for name, value in (("rows", rows), ("none", 0), ("image_id", max(kind.place, 0)), ("first", [0]))
+            for name, value in (("rows", rows), ("none", 0), ("place", max(kind.place, 0)), ("first", [0]))
         ),
     ]
     nodes = [
@@ -147,21 +98,49 @@ def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) ->
         helper.make_node("Where", ["held", "ids", "none"], ["known"]),
         helper.make_node("Gather", [TABLE, "known"], ["looked_up"]),
         helper.make_node("Cast", ["looked_up"], ["words"], to=own),
-        helper.make_node("Less" if kind.place < 0 else "Equal", ["ids", "image_id"], ["seen"]),
+        helper.make_node("Less" if kind.place < 0 else "Equal", ["ids", "place"], ["seen"]),
         helper.make_node("NonZero", ["seen"], ["where_seen"]),
         helper.make_node("Transpose", ["where_seen"], ["places"], perm=[1, 0]),
         helper.make_node("Shape", ["places"], ["count"], start=0, end=1),
-        helper.make_node("Slice", [OUTPUT, "first", "count", "first"], ["taken"]),
+        helper.make_node("Slice", [features, "first", "count", "first"], ["taken"]),
         helper.make_node("Cast", ["taken"], ["sights"], to=own),
         helper.make_node("ScatterND", ["words", "places", "sights"], ["inputs_embeds"]),
     ]
     inputs = [
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"]),
-        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["image_tokens", width]),
+        *(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [name.replace("features", "tokens"), width])
+            for name in (features, *more)
+        ),
     ]
     outputs = [helper.make_tensor_value_info("inputs_embeds", own, ["batch", "length", width])]
     graph = helper.make_graph(nodes, "embedding", inputs, outputs, constants)
     _save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR), target)
+
+
+def _write_no_vision(width: int, out: Path) -> None:
+    """A graph in place of the tower, which GenAI loads whatever it is asked: of a picture it makes no rows."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    pixels, sizes, mask = tower.INPUTS
+    types = {pixels: TensorProto.FLOAT, mask: TensorProto.FLOAT, sizes: TensorProto.INT64}
+    none = numpy_helper.from_array(np.array([0, width], np.int64), "none")
+    graph = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["none"], [tower.OUTPUT])],
+        "no_vision",
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()],
+        [helper.make_tensor_value_info(tower.OUTPUT, TensorProto.FLOAT, ["image_tokens", width])],
+        [none],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    model.producer_name = "phi-deploy"
+    onnx.save_model(model, out / TOWER.format(NO_VISION))
+    _write_json(out / PROCESSOR.format(NO_VISION), CROPS)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(model: onnx.ModelProto, target: Path) -> None:
@@ -180,25 +159,30 @@ def _save(model: onnx.ModelProto, target: Path) -> None:
 
 
 def _name_parts(path: Path, kind: Kind) -> None:
-    """genai_config.json of a model that sees."""
+    """genai_config.json of a model that sees or hears."""
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    model = config["model"]
+    model, features = config["model"], f"{kind.medium.field}_features"
     model["type"] = TYPES[kind]
     model["decoder"]["inputs"].pop("input_ids", None)
     model["decoder"]["inputs"]["inputs_embeds"] = "inputs_embeds"
     model["embedding"] = {
         "filename": EMBEDDING,
-        "inputs": {"input_ids": "input_ids", OUTPUT: OUTPUT},
+        "inputs": {"input_ids": "input_ids", features: features},
         "outputs": {"inputs_embeds": "inputs_embeds"},
     }
-    pixels, sizes, mask = INPUTS
-    model["vision"] = {
-        "filename": VISION,
-        "config_filename": VISION_PROCESSOR,
-        "inputs": {"pixel_values": pixels, "image_sizes": sizes},
-        "outputs": {OUTPUT: OUTPUT},
+    names = conformer.NAMES if kind is PHI4MM_SPEECH else tower.NAMES
+    model[kind.modality] = {
+        **_files(kind.modality),
+        "inputs": {name: given for name, given in names.items() if kind is not PHI3V or name != "attention_mask"},
+        "outputs": {features: features},
     }
     if kind is PHI4MM:
-        model["vision"]["inputs"]["attention_mask"] = mask
         model["speech"] = {"config_filename": ""}  # GenAI's own default is a file, which asks for a graph
+    elif kind is PHI4MM_SPEECH:
+        model["embedding"]["inputs"][tower.OUTPUT] = tower.OUTPUT
+        model["vision"] = _files(NO_VISION) | {"inputs": tower.NAMES, "outputs": {tower.OUTPUT: tower.OUTPUT}}
     path.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
+
+
+def _files(name: str) -> dict[str, Any]:
+    return {"filename": TOWER.format(name), "config_filename": PROCESSOR.format(name)}

@@ -13,7 +13,8 @@ from typing import Any
 from pipeline.pictures.kinds import PHI3V, Kind
 from pipeline.pictures.processing import PATCH, PATCHES, SIDE
 
-INPUTS, OUTPUT = ("pixel_values", "image_sizes", "image_attention_mask"), "image_features"
+NAMES = {"pixel_values": "pixel_values", "image_sizes": "image_sizes", "attention_mask": "image_attention_mask"}
+INPUTS, OUTPUT = tuple(NAMES.values()), "image_features"  # GenAI's names of inputs → the graph's
 HALF, OPSET = PATCHES // 2, 18
 
 

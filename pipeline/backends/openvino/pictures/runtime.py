@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.backends.openvino.files import ACCURACY
 from pipeline.backends.openvino.pictures.processing import read_pixels, seen_by_runtime
 from pipeline.backends.request import Run, RuntimeRequest, speeds
-from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID
-from pipeline.pictures.rows import PLACE
+from pipeline.pictures.kinds import PHI4MM
+from pipeline.pictures.media import arrays_of
 
 GENERATE = {**ACCURACY, "ATTENTION_BACKEND": "SDPA"}
 
@@ -19,11 +19,10 @@ GENERATE = {**ACCURACY, "ATTENTION_BACKEND": "SDPA"}
 def answer(package: str, request: RuntimeRequest, device: str, threads: dict[str, Any]) -> dict[str, Any]:
     """The answer to `generate`, `see` or `measure` of a request with pictures."""
     if request.task == "see":
-        for picture, place in zip(request.pictures, request.cut, strict=True):
-            seen = seen_by_runtime(picture)
-            np.savez(place, pixels=seen.pixels, mask=seen.mask, height=seen.height, width=seen.width)
+        for picture, place in zip(request.media, request.cut, strict=True):
+            np.savez(place, **arrays_of(seen_by_runtime(picture)))
         return {}
-    prompts = list(zip(request.asked, request.pictures, strict=True))
+    prompts = list(zip(request.asked, request.media, strict=True))
     if request.task == "generate":
         sight = Sight(package, "CPU", {**GENERATE, **threads})
         made = [sight.generate(*prompt, request.new_tokens) for prompt in prompts]
@@ -86,6 +85,7 @@ class Sight:
         """The prompt's ids: the texts around the picture by the package's tokenizer, and its places between them."""
         tokenizer = self._pipeline.get_tokenizer()
         before, after = (
-            tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist() for text in prompt.split(PLACE)
+            tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+            for text in prompt.split(PHI4MM.medium.place)
         )
-        return [*before, *[IMAGE_TOKEN_ID] * (count - len(before) - len(after)), *after]
+        return [*before, *[PHI4MM.place] * (count - len(before) - len(after)), *after]

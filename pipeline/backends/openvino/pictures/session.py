@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline.backends.openvino.files import EMBEDDING, PROJECTOR, TOWER
 from pipeline.backends.openvino.session import OpenVinoSession, opened
+from pipeline.errors import ConfigError
 from pipeline.files import read_json
-from pipeline.pictures.phi4mm import IMAGE_TOKEN_ID
+from pipeline.pictures.kinds import PHI4MM
+from pipeline.pictures.media import Seen
 from pipeline.pictures.processing import PATCHES, SIDE, Picture, useful
+from pipeline.pictures.sound import Sound
 
 HALF = PATCHES // 2
 
@@ -36,11 +39,13 @@ class OpenVinoSight:
     def settings(self) -> Mapping[str, str]:
         return self._decoder.settings
 
-    def logits(self, ids: NDArray[np.int64], picture: Picture) -> NDArray[np.float32]:
+    def logits(self, ids: NDArray[np.int64], picture: Seen) -> NDArray[np.float32]:
         """Logits float32 [length, vocab] of ids int64 [length]."""
+        if isinstance(picture, Sound):
+            raise ConfigError("openvino takes no sounds")
         if self._last is None or self._last[0] is not picture:
             self._last = (picture, self.seen(picture))
-        place = ids == IMAGE_TOKEN_ID
+        place = ids == PHI4MM.place
         words: NDArray[np.float32] = self._embedding([np.where(place, 0, ids)[None]])[0].copy()
         words[0, place] = self._last[1]
         rows: NDArray[np.float32] = self._decoder.logits(ids[None], words)[0]

@@ -68,7 +68,7 @@ class ToyBackend(Backend):
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
 
-    def run_instruction(self, package: Path, name: str, prompt: str, image: str = "") -> str:
+    def run_instruction(self, package: Path, name: str, prompt: str, file: str = "") -> str:
         return f"pip install toylib, then open {name}\n"
 
 
