@@ -32,7 +32,6 @@ from pipeline.harness.host import machine_facts  # noqa: E402
 SEED = """
 import sys, time
 from pathlib import Path
-from pipeline.engine.driver import lock_entries
 from pipeline.engine.jobs import jobs_of
 from pipeline.engine.workspace import Workspace, entry_of
 from pipeline.harness.params import read_templates

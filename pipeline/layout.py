@@ -18,6 +18,7 @@ IMPORTS = Path("imports")  # speeds that other devices measured
 RECORDS = Path("records")
 RECEIPTS = Path(".tracking")
 RUN = RECORDS / "run.json"  # how much the run that guard began has to do
+ENDED = RECORDS / "ended"  # as many bytes as stages have ended since
 
 MANIFEST = "manifest.json"
 CELLS = REPORTS / "cells.json"

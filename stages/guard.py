@@ -8,9 +8,10 @@ from pipeline import layout
 from pipeline.errors import ToolError
 from pipeline.files import write_json
 from pipeline.harness import host
+from pipeline.harness.due import count_due
 from pipeline.harness.inputs import write_inputs
 from pipeline.harness.params import read_params
-from pipeline.harness.place import begin, count_due
+from pipeline.harness.place import begin
 from pipeline.matrix.conf import check_fresh
 from pipeline.types import JSON
 

@@ -16,11 +16,11 @@ from pipeline.engine import local, needs
 from pipeline.engine.cluster import Sweep, run_cluster
 from pipeline.engine.jobs import Job, below, jobs_of, upstream
 from pipeline.engine.link import Link
+from pipeline.engine.locks import lock_entries
 from pipeline.engine.sweep import Outcome
 from pipeline.engine.workspace import StageFailed, Workspace
 from pipeline.errors import ConfigError
-from pipeline.harness.params import load_yaml, read_params, read_templates
-from pipeline.harness.stages import STAGES
+from pipeline.harness.params import read_params, read_templates
 from pipeline.matrix.plan import make_plan
 from pipeline.reporting.console import SAID_BY
 from pipeline.types import JSON
@@ -96,16 +96,6 @@ def due_of(
     }
     found = changed | below(changed, above)
     return {name: job for name, job in jobs.items() if name in found}
-
-
-def lock_entries(root: Path = Path()) -> dict[str, JSON]:
-    """What DVC's lock files of the stages over the plan say, by job."""
-    found: dict[str, JSON] = {}
-    for stage in STAGES:
-        path = root / layout.STAGES / stage / "dvc.lock"
-        if path.is_file():
-            found |= load_yaml(path.read_text(encoding="utf-8")).get("stages") or {}
-    return found
 
 
 def write(space: Workspace, due: Mapping[str, Job], known: Mapping[str, JSON], outcome: Outcome) -> None:

@@ -24,7 +24,10 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from pipeline.engine.jobs import Job
+from pipeline.engine.lean import HashedOnce, empty_staging, keep_open
+from pipeline.engine.locks import with_entries
 from pipeline.errors import first_line
+from pipeline.files import write_text
 from pipeline.types import JSON
 
 Known = Mapping[str, JSON]  # lock entries by job
@@ -58,6 +61,7 @@ class Turns:
         try:
             os.chdir(self._root)
             self._lock.lock()
+            empty_staging()
         except BaseException:
             _TURN.release()
             raise
@@ -83,6 +87,8 @@ class Workspace:
     def __init__(self, root: Path, config: JSON | None = None) -> None:
         self.repo = Repo(str(root), config=config, _wait_for_lock=True)
         self.repo.lock = Turns(self.repo.lock, self.repo.root_dir)
+        self._hashed = HashedOnce()
+        keep_open(self.repo, self._hashed.forget)
 
     def stage(self, job: Job, known: JSON | None = None) -> Any:
         """DVC's stage, as of dvc.yaml and, where a lock entry is known, of dvc.lock."""
@@ -115,6 +121,7 @@ class Workspace:
         """Run a stage where something changed; its lock entry. Raises StageFailed."""
         with failing(job.name), lock_repo(self.repo):
             stage = self.stage(job, known)
+            self._hashed.watch(stage)
             stage.reproduce(run_env=dict(env))
             return entry_of(stage)
 
@@ -126,9 +133,17 @@ class Workspace:
     def write_locks(self, jobs: Sequence[Job], known: Known) -> None:
         """Lock entries into each stage's dvc.lock, in this order, written once."""
         with lock_repo(self.repo):
-            for _, group in groupby(jobs, key=lambda job: job.stage):
-                stages = [self.stage(job, known[job.name]) for job in group]
-                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+            for file, group in groupby(jobs, key=lambda job: job.file):
+                those = list(group)
+                path = Path(self.repo.root_dir, file).with_name("dvc.lock")
+                before = path.read_text(encoding="utf-8") if path.is_file() else ""
+                text = with_entries(before, {job.name: known[job.name] for job in those})
+                if text is None:
+                    stages = [self.stage(job, known[job.name]) for job in those]
+                    stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+                elif text != before:
+                    write_text(path, text)
+                    self.repo.scm_context.track_file(path.relative_to(self.repo.root_dir).as_posix())
 
 
 def workspace(root: Path, config: JSON | None = None) -> Workspace:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import layout
 from pipeline.errors import ArtifactError
 from pipeline.files import read_json, write_json
 from pipeline.harness.stages import STAGES, Stage
-from pipeline.planned import Plan
 from pipeline.strict import plain, read
+
+if TYPE_CHECKING:
+    from pipeline.planned import Plan
 
 
 def write_inputs(plan: Plan, root: Path = Path()) -> None:
@@ -45,6 +47,8 @@ def read_entry(stage: Stage, key: str) -> Any:
 
 def read_plan_inputs() -> Plan:
     """The plan as guard wrote it for the report."""
+    from pipeline.planned import Plan
+
     path = layout.inputs("report")
     return read(Plan, read_json(path).get("plan"), str(path))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ToolError
-from pipeline.harness import host
 
 
 def check_python(root: Path) -> None:
     """Raises ToolError when this interpreter lacks the packages that pyproject.toml pins."""
+    import tomllib
+
+    from pipeline.harness import host
+
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     missing = []
     for line in project["dependencies"]:

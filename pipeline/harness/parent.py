@@ -18,6 +18,7 @@ def end_with_parent() -> None:
 
 
 def _watch(pid: int) -> None:
+    time.sleep(INTERVAL_S)  # most stages of a large plan of small ones have ended by then
     import psutil
 
     try:

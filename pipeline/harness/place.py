@@ -1,67 +1,30 @@
-"""Where a run is: how many entries of the plan DVC has to run, counted by guard, and how many have ended since."""
+"""Where a run is: how many stages there are to run, counted by guard (due.py), and how many have ended since."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
 
 from pipeline import layout
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, write_json
-from pipeline.harness.params import load_yaml
-from pipeline.harness.stages import STAGES
-from pipeline.planned import Plan
-
-
-def count_due(plan: Plan, root: Path = Path()) -> tuple[int, int]:
-    """(entries to run, all): due is what DVC's lock has not, has with other inputs, or has on something that is due.
-
-    At most: where a rerun makes the same bytes, DVC leaves out what depends on it.
-    """
-    due: set[str] = set()
-    count = number = 0
-    for name, stage in STAGES.items():
-        lock = _lock(root / layout.STAGES / name / "dvc.lock")
-        for key in getattr(plan, stage.group):
-            count += 1
-            outs = [path.as_posix() for path in stage.outs(key)]
-            deps = lock.get(f"{name}@{key}", {}).get("deps", ())
-            if not deps or not all((root / out).exists() for out in outs) or any(_moved(d, due, root) for d in deps):
-                due.update(outs)
-                number += 1
-    return number, count
-
-
-def _moved(dep: dict[str, Any], due: set[str], root: Path) -> bool:
-    """Whether a dependency will be made anew, or is one of guard's files and says something else than the lock."""
-    path = str(dep["path"])
-    if path in due:
-        return True
-    if not path.startswith((f"{layout.INPUTS}/", f"{layout.HOST}/")):
-        return False
-    file = root / path
-    return not file.is_file() or hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != dep.get("md5")
-
-
-def _lock(path: Path) -> dict[str, Any]:
-    try:
-        found = load_yaml(path.read_text(encoding="utf-8"))
-        return dict(found["stages"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
+from pipeline.files import read_json, write_bytes, write_json
 
 
 def begin(due: int, count: int) -> None:
     """Remember the count for this run's stages."""
     write_json(layout.RUN, {"due": due, "all": count})
+    write_bytes(layout.ENDED, b"")
+
+
+def end() -> None:
+    """One more has ended: a byte more, since to count the records would take the longer the more there are."""
+    with suppress(OSError), layout.ENDED.open("ab") as file:
+        file.write(b".")
 
 
 def place() -> str:
     """`12 of 87` for a stage that is running; empty where guard has not counted."""
     try:
-        began, due = layout.RUN.stat().st_mtime, int(read_json(layout.RUN)["due"])
+        due, done = int(read_json(layout.RUN)["due"]), layout.ENDED.stat().st_size
     except (OSError, PipelineError, ValueError, TypeError, KeyError):
         return ""
-    done = sum(path.stat().st_mtime >= began for name in STAGES for path in (layout.RECORDS / name).glob("*.json"))
     return f"{done + 1} of {max(due, done + 1)}"

@@ -21,7 +21,7 @@ from pipeline.harness.inputs import read_entry
 from pipeline.harness.interpreter import hide
 from pipeline.harness.outcome import Skip, why_skipped, why_unusable, write_skipped
 from pipeline.harness.parent import end_with_parent
-from pipeline.harness.place import place
+from pipeline.harness.place import end, place
 from pipeline.harness.said import said
 from pipeline.harness.screen import Screen, tools_apart
 from pipeline.harness.stages import Stage
@@ -112,6 +112,8 @@ def _run(stage: str, key: str, work: Callable[[], object], stream: TextIO) -> in
     )
     with suppress(OSError):  # a full disk must not hide the reason
         write_json(layout.record(stage, key), plain(record))
+    if key:
+        end()
     if code:
         log.error("error: %s: %s", name, reason)
     elif _screen:

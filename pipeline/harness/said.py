@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline import layout
 from pipeline.files import read_json
-from pipeline.found import Fit
 from pipeline.records import Benchmark, Build, Evaluation, Export
 
 
@@ -22,6 +21,8 @@ def said(entry: Any, made: Any, out: Path) -> str:
         return f"{speed:,.0f} tok/s{busy}" if speed is not None else ""
     if isinstance(made, Build):
         return f"{made.quantization.bits_per_weight:.2f} bits/w"
+    from pipeline.found import Fit
+
     if isinstance(made, Fit):
         taken = made.trials[made.chosen]
         return f"{_short(taken.kl_nats_mean)} at {taken.build_bytes / 1e6:,.1f} MB, {len(made.trials)} built"

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline import entries, layout, planned
+from pipeline import entries, layout
 from pipeline.errors import ConfigError, suggest
+
+if TYPE_CHECKING:  # every stage's process begins with this file
+    from pipeline import planned
 
 MANIFEST, PROCESS = "pipeline/packaging/manifest.py", "pipeline/backends/process.py"
 RECORDS, FOUND = "pipeline/records.py", "pipeline/found.py"  # the form of what these stages leave

@@ -74,7 +74,7 @@ def test_the_run_cache_knows_a_stage_by_the_key_that_dvc_gives_it(copy: Project)
 
 
 def _known(root: Path) -> dict[str, dict[str, object]]:
-    from pipeline.engine.driver import lock_entries
+    from pipeline.engine.locks import lock_entries
 
     return lock_entries(root)
 
