@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def make(root: Path, cells: int) -> list[str]:
     from tests.support.project import make_project
 
     make_project(root)
+    shutil.copyfile(ROOT / ".gitignore", root / ".gitignore")  # without it DVC writes a line a result, and reads all
     make_placeholders(root)
     names = add_models(root, cells // len(PRECISIONS))
     matrix = [f"model=[{','.join(names)}]", f"precision=[{','.join(PRECISIONS)}]"]
