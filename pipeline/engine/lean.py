@@ -14,11 +14,10 @@ from typing import Any
 
 import dvc.rwlock
 from dvc.repo import Repo
-from dvc_objects.fs.memory import MemoryFileSystem
+from dvc.fs import MemoryFileSystem
 
 _dvcs_rwlock = dvc.rwlock.rwlock
 _mine = threading.local()
-STAGING = "/dvc-staging-"  # in fsspec's file system in memory, which a process has one of
 
 
 @contextmanager
@@ -81,12 +80,12 @@ class HashedOnce:
         return once
 
 
-def empty_staging() -> None:
-    """Take away the lists of files that DVC has made since it began: it looks through all of them for each new one.
+def empty_memory() -> None:
+    """Take away what DVC has left in memory: the list of each folder's files that it hashed, and of each file.
 
-    For who has the workspace's lock: between hashing a result and keeping it they are needed.
+    It looks through all of them for each new one. For who has the workspace's lock: between hashing a result and
+    keeping it they are needed.
     """
-    memory = MemoryFileSystem().fs  # type: ignore[no-untyped-call]
-    for path in [path for path in memory.store if path.startswith(STAGING)]:
-        del memory.store[path]
-    memory.pseudo_dirs[:] = [path for path in memory.pseudo_dirs if not path.startswith(STAGING)]
+    memory = MemoryFileSystem().fs  # a process has one, and nothing else uses it
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]

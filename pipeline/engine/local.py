@@ -87,7 +87,13 @@ def _cluster(threads: int, resources: Mapping[str, float], dashboard: bool) -> I
     quiet()
     with (
         warnings.catch_warnings(action="ignore"),  # that the page's port is taken: it gets another, which is said
-        dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}),
+        dask.config.set(
+            {
+                "distributed.worker.memory.target": False,
+                "distributed.worker.memory.spill": False,
+                "distributed.worker.profile.enabled": dashboard,  # it looks at every thread a hundred times a second
+            }
+        ),
         LocalCluster(
             n_workers=1,
             threads_per_worker=threads,

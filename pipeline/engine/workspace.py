@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from pipeline.engine.jobs import Job
-from pipeline.engine.lean import HashedOnce, empty_staging, keep_open
+from pipeline.engine.lean import HashedOnce, empty_memory, keep_open
 from pipeline.engine.locks import with_entries
 from pipeline.errors import first_line
 from pipeline.files import write_text
@@ -61,7 +62,7 @@ class Turns:
         try:
             os.chdir(self._root)
             self._lock.lock()
-            empty_staging()
+            empty_memory()
         except BaseException:
             _TURN.release()
             raise
@@ -101,21 +102,25 @@ class Workspace:
 
         A path that many read is looked at once for each digest that they expect of it.
         """
-        seen: dict[tuple[str, str], bool] = {}
-
-        def moved(item: Any) -> bool:
-            expected = (item.def_path, str(item.hash_info))
-            if expected not in seen:
-                seen[expected] = bool(item.status())
-            return seen[expected]
-
+        seen: set[tuple[str, str]] = set()  # paths that are what they are expected to be
         with lock_repo(self.repo):
             for job in jobs:
-                if job.name not in known:
-                    yield True
-                    continue
-                stage = self.stage(job, known[job.name])
-                yield stage.changed_stage() or any(moved(item) for item in (*stage.outs, *stage.deps))
+                yield job.name not in known or self._differs(job, known[job.name], seen)
+                empty_memory()
+
+    def _differs(self, job: Job, entry: JSON, seen: set[tuple[str, str]]) -> bool:
+        expected = {item["path"]: str(item) for kind in ("outs", "deps") for item in entry.get(kind, ())}
+        if entry.get("cmd") != job.cmd or not expected.keys() >= {*job.outs, *job.deps}:
+            return True
+        outs, deps = (
+            tuple(path for path in paths if (path, expected[path]) not in seen) for paths in (job.outs, job.deps)
+        )
+        stage = self.stage(replace(job, outs=outs, deps=tuple(dict.fromkeys(deps))), entry)
+        for item in (*stage.outs, *stage.deps):
+            if item.status():
+                return True
+            seen.add((item.def_path, expected[item.def_path]))
+        return False
 
     def run(self, job: Job, known: JSON | None, env: Mapping[str, str]) -> JSON:
         """Run a stage where something changed; its lock entry. Raises StageFailed."""
