@@ -20,6 +20,8 @@ class Board:
         self.shares, self.beside, self.stream = shares, beside, stream or sys.stderr
         self.running: dict[str, tuple[str, float]] = {}
         self.open = set(shares)
+        self._seconds = {False: 0.0, True: 0.0}  # of what is open; by whether it runs alone
+        self._count(shares, 1)
         self._asked = self._took = 0.0
         self._said = time.monotonic()
         self._bar: Any = None
@@ -37,7 +39,9 @@ class Board:
 
     def ended(self, name: str) -> None:
         """A stage has ended, in whatever way."""
-        self.open.discard(name)
+        if name in self.open:
+            self.open.discard(name)
+            self._count([name], -1)
         if name in self.running:
             self._took += time.monotonic() - self.running.pop(name)[1]
             self._asked += self.shares[name].seconds
@@ -45,13 +49,17 @@ class Board:
 
     def forget(self, names: Iterable[str]) -> None:
         """Stages that are not of this sweep after all."""
-        self.open.difference_update(names)
+        gone = self.open.intersection(names)
+        self.open -= gone
+        self._count(gone, -1)
         self.shares = {name: share for name, share in self.shares.items() if name in self.open}
 
     def begin(self, shares: Mapping[str, Share]) -> None:
         """More stages, of which nothing was known before."""
+        more = shares.keys() - self.open
         self.shares = {**self.shares, **shares}
-        self.open.update(shares)
+        self.open |= more
+        self._count(more, 1)
 
     def tick(self) -> None:
         """Draw again; in a log, if a minute has passed."""
@@ -76,9 +84,12 @@ class Board:
     def left(self) -> float:
         """Seconds to go: what the plan expects, by what it expected wrongly so far; benchmarks one after another."""
         rate = self._took / self._asked if self._asked else 1.0
-        shared = sum(self.shares[name].seconds for name in self.open if not self.shares[name].alone)
-        alone = sum(self.shares[name].seconds for name in self.open if self.shares[name].alone)
-        return rate * (shared / self.beside + alone)
+        return max(0.0, rate * (self._seconds[False] / self.beside + self._seconds[True]))
+
+    def _count(self, names: Iterable[str], sign: int) -> None:
+        """A sum that is kept: to add up what is open whenever a stage ends would take the square of their number."""
+        for name in names:
+            self._seconds[self.shares[name].alone] += sign * self.shares[name].seconds
 
     def say(self, text: str) -> None:
         """A line above the bar."""

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import dvc.rwlock
-from dvc.repo import Repo
 from dvc.fs import MemoryFileSystem
+from dvc.repo import Repo
 
 _dvcs_rwlock = dvc.rwlock.rwlock
 _mine = threading.local()

@@ -23,6 +23,7 @@ HEAD = "schema: '2.0'\nstages:\n"
 # what is a string to YAML 1.1 (this writer's) and 1.2 (DVC's) alike, and needs no quotes
 _PLAIN = re.compile(r"(?=.*[acdfg-zG-Z/@])[A-Za-z0-9][\w./@ -]*(?<! )", re.ASCII)
 _WORDS = re.compile(r"(?i)y|n|yes|no|on|off|true|false|null|0[xob].*")
+_MORE = re.compile(r"(^|\s)#|[:-] [&*]\w", re.MULTILINE)  # comments and anchors
 LONGEST, FOLDED = 120, 60  # longer keys, and spaces behind that column, each writer has in a way of its own
 
 
@@ -51,7 +52,7 @@ def _split(text: str) -> dict[str, str] | None:
     """Entries' texts by name; None of what has more in it than entries."""
     if not text:
         return {}
-    if not text.startswith(HEAD) or not text.endswith("\n") or "#" in text or "&" in text:
+    if not text.startswith(HEAD) or not text.endswith("\n") or _MORE.search(text):
         return None
     parts = re.split(r"^  ([^\s:'\"]+):\n(?=    cmd: )", text[len(HEAD) :], flags=re.MULTILINE)
     names, bodies = parts[1::2], parts[2::2]

@@ -83,6 +83,15 @@ CALLS = {  # what the engine takes of DVC and Dask beside what they document, wi
     "dvc.repo.lock_repo": ("repo",),
     "dvc.repo.Repo.__init__": ("root_dir", "_wait_for_lock"),
     "dvc.repo.Repo.reproduce": ("targets", "single_item"),
+    "dvc.repo.Repo._reset": (),
+    "dvc.repo.Repo.config": None,
+    "dvc.rwlock.rwlock": ("tmp_dir", "fs", "cmd", "read", "write", "hardlink"),
+    "dvc.output.Output._build": ("args", "kwargs"),
+    "dvc.utils.serialize.dumps_yaml": ("d",),
+    "dvc.fs.MemoryFileSystem": None,
+    "dvc.repo.scm_context.SCMContext.track_file": ("paths",),
+    "dvc_data.hashfile.state.State.close": (),
+    "diskcache.Cache.close": (),
     "dvc.dvcfile.ProjectFile.__init__": ("repo", "path"),
     "dvc.dvcfile.ProjectFile.dump_stages": ("stages", "update_pipeline"),
     "dvc.stage.loader.StageLoader.load_stage": ("dvcfile", "name", "stage_data", "lock_data"),
@@ -158,6 +167,67 @@ def test_dvc_gives_its_lock_back_while_a_command_runs() -> None:
 
     assert "stage.repo.lock.unlock()" in inspect.getsource(unlocked_repo)
     assert "repo.lock" in inspect.getsource(lock_repo) and "repo.lock.is_locked" in inspect.getsource(rwlocked)
+
+
+def test_dvc_takes_what_the_engine_keeps_open_and_does_once_by_the_names_that_are_replaced() -> None:
+    """One lock of a stage's files, one look at its dependencies, one connection: see pipeline/engine/lean.py."""
+    from dvc.dependency.base import Dependency
+    from dvc.output import Output
+    from dvc.repo import Repo, lock_repo
+    from dvc.stage import Stage
+    from dvc.stage.decorators import rwlocked, unlocked_repo
+    from dvc_data.hashfile import build, tree
+    from dvc_data.hashfile.state import State
+
+    assert "from dvc.rwlock import rwlock" in inspect.getsource(rwlocked)  # when it is called
+    assert '@rwlocked(read=["deps"], write=["outs"])\n    def reproduce' in inspect.getsource(Stage)
+    assert "repo._reset()" in inspect.getsource(lock_repo) and "repo._reset()" in inspect.getsource(unlocked_repo)
+    assert "self.state.close()" in inspect.getsource(Repo._reset)
+    assert "self.hashes.close()" in inspect.getsource(State.close) and "self.links" in inspect.getsource(State.set_link)
+    for method in (Output._get_hash_meta, Output.save):
+        assert "self._build(" in inspect.getsource(method)
+    assert issubclass(Dependency, Output)
+    assert "MemoryFileSystem()" in inspect.getsource(build._get_staging) + inspect.getsource(tree.Tree.digest)
+
+
+def test_lock_files_are_as_dvc_writes_them(tmp_path: Path) -> None:
+    """Byte for byte, also where YAML 1.1 and 1.2 differ in what needs quotes, and entries keep their place."""
+    from dvc.utils.serialize import dumps_yaml
+
+    from pipeline.engine.locks import with_entries
+
+    odd = (
+        "0" * 31 + "1",
+        "1" * 30 + "e5",
+        "0b" + "10" * 15,
+        "yes",
+        "1:30",
+        "a #b",
+        "é",
+        "x " * 60,
+        "k" * 150,
+        "~",
+        "- x",
+    )
+    held = {
+        f"evaluate@{number}": {
+            "cmd": f"python -m stages evaluate {text}",
+            "deps": [{"path": text, "hash": "md5", "md5": text, "size": 7}],
+            "outs": [
+                {"path": f"artifacts/{text}", "hash": "md5", "md5": "d41d8cd98f00b204e9800998ecf8427e.dir", "nfiles": 1}
+            ],
+        }
+        for number, text in enumerate((*odd, "plain"))
+    }
+    text = dumps_yaml({"schema": "2.0", "stages": held})
+    assert with_entries("", held) == text
+    assert with_entries(
+        dumps_yaml({"schema": "2.0", "stages": {"evaluate@3": held["evaluate@11"]}}), held
+    ) == dumps_yaml({"schema": "2.0", "stages": {"evaluate@3": None, **held}})
+    plain = dumps_yaml({"schema": "2.0", "stages": {"evaluate@11": held["evaluate@11"]}})
+    assert with_entries(plain.replace("outs:", "outs:  # mine"), held) is None
+    assert with_entries(f"{plain}datasets: []\n", held) is None
+    assert with_entries(plain[:-20], held) is None
 
 
 def test_two_that_do_not_fit_into_memory_do_not_start_together() -> None:
