@@ -190,46 +190,6 @@ def test_dvc_takes_what_the_engine_keeps_open_and_does_once_by_the_names_that_ar
     assert "MemoryFileSystem()" in inspect.getsource(build._get_staging) + inspect.getsource(tree.Tree.digest)
 
 
-def test_lock_files_are_as_dvc_writes_them(tmp_path: Path) -> None:
-    """Byte for byte, also where YAML 1.1 and 1.2 differ in what needs quotes, and entries keep their place."""
-    from dvc.utils.serialize import dumps_yaml
-
-    from pipeline.engine.locks import with_entries
-
-    odd = (
-        "0" * 31 + "1",
-        "1" * 30 + "e5",
-        "0b" + "10" * 15,
-        "yes",
-        "1:30",
-        "a #b",
-        "é",
-        "x " * 60,
-        "k" * 150,
-        "~",
-        "- x",
-    )
-    held = {
-        f"evaluate@{number}": {
-            "cmd": f"python -m stages evaluate {text}",
-            "deps": [{"path": text, "hash": "md5", "md5": text, "size": 7}],
-            "outs": [
-                {"path": f"artifacts/{text}", "hash": "md5", "md5": "d41d8cd98f00b204e9800998ecf8427e.dir", "nfiles": 1}
-            ],
-        }
-        for number, text in enumerate((*odd, "plain"))
-    }
-    text = dumps_yaml({"schema": "2.0", "stages": held})
-    assert with_entries("", held) == text
-    assert with_entries(
-        dumps_yaml({"schema": "2.0", "stages": {"evaluate@3": held["evaluate@11"]}}), held
-    ) == dumps_yaml({"schema": "2.0", "stages": {"evaluate@3": None, **held}})
-    plain = dumps_yaml({"schema": "2.0", "stages": {"evaluate@11": held["evaluate@11"]}})
-    assert with_entries(plain.replace("outs:", "outs:  # mine"), held) is None
-    assert with_entries(f"{plain}datasets: []\n", held) is None
-    assert with_entries(plain[:-20], held) is None
-
-
 def test_two_that_do_not_fit_into_memory_do_not_start_together() -> None:
     here = machine(8e9)
     large = Share(memory=6e9).resources(8e9)
