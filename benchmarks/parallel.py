@@ -34,6 +34,7 @@ SEED = """
 import sys, time
 from pathlib import Path
 from pipeline.engine.jobs import jobs_of
+from pipeline.engine.lean import empty_memory
 from pipeline.engine.workspace import Workspace, entry_of
 from pipeline.harness.params import read_templates
 from dvc.repo import lock_repo
@@ -46,6 +47,7 @@ with lock_repo(space.repo):
         stage.save(run_cache=False)
         stage.commit()
         entries[job.name] = entry_of(stage)
+        empty_memory()
 begun = time.process_time()
 space.write_locks(list(jobs.values()), entries)
 print(round(time.process_time() - begun, 2))

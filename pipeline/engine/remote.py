@@ -96,7 +96,7 @@ def run_with_remote(space: Workspace, job: Job, inputs: Iterable[tuple[Job, JSON
             raise StageFailed(job.name, f"{lost[0]} is not on this worker", False)
         with _reaching(job.name):
             _look_up(space, job)
-        stage = space.stage(job)  # another than the one that was looked up: that one seems unchanged
+        stage = space.stage_to_run(job)  # another than the one that was looked up: that one seems unchanged
         stage.reproduce(pull=True, run_env=dict(env))
         with _reaching(job.name, leaving=True):
             _publish(space, stage)

@@ -97,6 +97,12 @@ class Workspace:
         data = {"wdir": "../..", "cmd": job.cmd, "deps": list(job.deps), "outs": list(job.outs)}
         return StageLoader.load_stage(file, job.name, data, known or {})
 
+    def stage_to_run(self, job: Job, known: JSON | None = None) -> Any:
+        """The same, whose dependencies are looked at once before its command and once behind it."""
+        stage = self.stage(job, known)
+        self._hashed.watch(stage)
+        return stage
+
     def changed(self, jobs: Iterable[Job], known: Known) -> Iterator[bool]:
         """Of each, whether its lock entry says something else than what lies here, as `dvc repro` asks.
 
@@ -125,8 +131,7 @@ class Workspace:
     def run(self, job: Job, known: JSON | None, env: Mapping[str, str]) -> JSON:
         """Run a stage where something changed; its lock entry. Raises StageFailed."""
         with failing(job.name), lock_repo(self.repo):
-            stage = self.stage(job, known)
-            self._hashed.watch(stage)
+            stage = self.stage_to_run(job, known)
             stage.reproduce(run_env=dict(env))
             return entry_of(stage)
 
