@@ -114,7 +114,7 @@ class Variants:
 class Fit:
     """The formats of a build, within `bounds` (names and units of gates), in at most `builds` + `exchanges` builds.
 
-    They are measured on `windows` of the reference; 0 is all.
+    They are measured on `windows` of the reference, or with a modality on as many questions; 0 is all.
     """
 
     model: str
@@ -128,6 +128,7 @@ class Fit:
     windows: int
     builds: int
     exchanges: int
+    modality: str = ""
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,10 @@ class Backend(ABC):
         """The build of a model that sees or hears, with the tower of its own; modes as in `open`."""
         raise ConfigError(f"{self.name} takes neither pictures nor sounds")
 
+    def pack_tower(self, folder: Path, bits: int) -> None:
+        """Store the weights of what sees or hears, in a build's folder, in so many bits (`tower_bits`)."""
+        raise ConfigError(f"{self.name} keeps towers as they are")
+
     @abstractmethod
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         """Write the runtime's own files, so that `out` is a folder the runtime loads."""
@@ -198,7 +202,7 @@ class Backend(ABC):
             self.copy(export, order.out)
         else:
             self._method(order.recipe).quantize(export, order)
-        return self._statistics(order)
+        return self._finished(order)
 
     def stream(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
         """`convert` and `quantize` in one, to the same build: how a large model goes, without an export on disk."""
@@ -209,7 +213,7 @@ class Backend(ABC):
         if stream is None or not self.streams(form, order.recipe):
             return self.through_export(checkpoint, form, order)
         stream(checkpoint, form, order)
-        return self._statistics(order)
+        return self._finished(order)
 
     def through_export(self, checkpoint: Checkpoint, form: Form, order: Order) -> QuantizationStats:
         """`convert`, then `quantize`. The export lies inside `out`: a run that is killed leaves nothing elsewhere.
@@ -220,6 +224,11 @@ class Backend(ABC):
         with TemporaryDirectory(dir=order.out, prefix="export-") as export:
             self.convert(checkpoint, form, Path(export))
             return self.quantize(Path(export), order)
+
+    def _finished(self, order: Order) -> QuantizationStats:
+        if bits := order.recipe.settings.get("tower_bits"):
+            self.pack_tower(order.out, bits)
+        return self._statistics(order)
 
     def _statistics(self, order: Order) -> QuantizationStats:
         found = self.contents(order.out)

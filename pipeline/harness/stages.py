@@ -148,7 +148,7 @@ _ALL = (
         "fits",
         entries.Fit,
         lambda key: (layout.fit(key),),
-        ("pipeline/search", "pipeline/metrics", FOUND, *_BACKEND),
+        ("pipeline/search", "pipeline/metrics", FOUND, *_TRIPLES, *_BACKEND),
         after=lambda key, entry: (layout.variants(entry.variants), layout.export(entry.export)),
     ),
     Stage(

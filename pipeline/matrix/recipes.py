@@ -20,6 +20,7 @@ WORDS: dict[str, type | tuple[type, ...]] = {
     "accuracy_level": int,
     "lm_head_bits": int,
     "embedding_bits": int,
+    "tower_bits": int,
     "algorithm": str,
     "per_channel": bool,
     "activation_bits": int,

@@ -149,14 +149,14 @@ def model_runs_by_layer(c: Combination) -> str | None:
 
 def form_takes_modality(c: Combination) -> str | None:
     recipe = c.recipe
-    if not c.modality or recipe is None:
+    if recipe is None:
         return None
+    if not c.modality:
+        return "it has no tower, which tower_bits are of" if recipe.settings.get("tower_bits") else None
     media = MEDIA[c.modality].option
     form, takes = c.form(recipe), c.backend_conf[media]
     if form not in takes:
         return f"{c.backend}'s form {form} takes no {media} here; {', '.join(takes) or 'none'} does"
-    if recipe.settings.get("table"):
-        return "formats are not searched for models that see or hear"
     return None
 
 

@@ -92,6 +92,8 @@ def add_search(
     )
     key, settings = f"{export}-{recipe.name}", recipe.settings
     formats = {place: tuple(settings.get(word, settings["formats"])) for place, word in PLACES.items()}
+    if c.modality:  # its embedding lies apart, and keeps its type
+        del formats["embedding"]
     plan.variants.setdefault(
         key,
         VariantsEntry(
@@ -123,5 +125,6 @@ def add_search(
         windows=min(search["windows"], evaluate["slow_tokens"] // evaluate["window"]) if slow else search["windows"],
         builds=search["builds"],
         exchanges=search["exchanges"],
+        modality=c.modality,
     )
     plan.fits[build] = FitEntry(c.model, c.backend, export, weights, text.text, key, fit)

@@ -40,19 +40,22 @@ def variants(
     """The table of a checkpoint. `formats` are the candidates: of `embedding`, of `lm_head`, and of the `layers`.
 
     A tied table is one matrix, the embedding, whose formats are those that both can have; `errors` says what it loses
-    as either. Raises QualityError where a backend has no format for a matrix.
+    as either. Without formats of the `embedding`, which lies apart where a model sees or hears, it is left as it is.
+    Raises QualityError where a backend has no format for a matrix.
     """
     tensors = read_headers(weights)
-    tied, found = not has_own_head(tensors), Table()
+    tied, found = "embedding" in formats and not has_own_head(tensors), Table()
     places = {EMBEDDING: "embedding", HEAD: "lm_head"}
     apart = len(ids) // HELD_OUT
     for matrix in matrices(folder, weights, ids, scratch, progress, apart):
         place = places.get(matrix.name, "layers")
+        if place not in formats:
+            continue
         names: Iterable[str] = formats[place]
         if tied and matrix.name in places:
             names = [name for name in formats["lm_head"] if name in formats["embedding"]]
         rows = _rows(matrix, ids)
-        shape = tensors[EMBEDDING if tied and matrix.name == HEAD else matrix.name].shape
+        shape = tensors[matrix.name if matrix.name in tensors else EMBEDDING].shape
         own = {}
         for name in names:
             bits = backend.stored_bits(form, name, shape[1], shape[0])

@@ -25,15 +25,15 @@ from pipeline.files import read_json, write_bytes
 from pipeline.harness.run import progress
 from pipeline.metrics.columns import archive, per_window, tails
 from pipeline.metrics.decode import check_decode
-from pipeline.metrics.divergence import Scores, score_window, totals
+from pipeline.metrics.divergence import Scores, totals
 from pipeline.metrics.examples import examples
+from pipeline.metrics.media import Media, answered, files_of, hidden_of, media_of, score_answers, split, triples_of
 from pipeline.metrics.scoring import read_reference
 from pipeline.metrics.shared import OF_TASKS, changed, quality
 from pipeline.model.side_files import stop_ids
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.pictures.media import Seen, of_arrays, read_medium
+from pipeline.pictures.media import Seen, of_arrays
 from pipeline.pictures.rows import MEDIA
-from pipeline.pictures.tower import kind_of
 from pipeline.pictures.triples import Triple
 from pipeline.records import Evaluation, ReferenceFigures
 from pipeline.types import JSON, Status
@@ -41,33 +41,23 @@ from stages.evaluate.evaluate import check_exact
 
 NO_TASKS = "models that see or hear are not given chat tasks"
 SEES = 1e-3  # nats by which some token's likelihood changes with the picture or sound, at least
-Media = Mapping[str, Seen]
-Hidden = Sequence[NDArray[np.float32]]
 
 
 def on_pictures(key: str, entry: Evaluate) -> Evaluation:
     """The build's figures. Raises QualityError where it reads prompts otherwise, or does not look, or listen."""
     build, source = layout.build(key), layout.reference(entry.model)
     summary, backend = read_json(source / layout.SUMMARY), load_backend(entry.backend)
-    triples = [Triple.from_json(raw) for raw in read_json(source / layout.TRIPLES)][: entry.questions or None]
+    triples = triples_of(source, entry.questions)
     prompts = triples[: entry.decode_prompts]
-    files = {file: source / layout.MEDIA / file for file in dict.fromkeys(triple.file for triple in triples)}
+    files = files_of(source, triples)
     tokens = _generated(entry, build, prompts, files)
     own = _cut(entry.backend, build, files)
-    kind = kind_of(layout.model(entry.model))
-    media = {file: read_medium(path, kind) for file, path in files.items()}
-    hidden = _hidden(source, triples)
+    media, hidden = media_of(layout.model(entry.model), files), hidden_of(source, triples)
     lm = read_reference(source / layout.HIDDEN, Path(entry.weights))
     report, steps = progress(f"evaluate@{key}"), 2 * len(triples)
 
-    def scored(session: SightSession, seen: Media, done: int) -> tuple[list[Scores], list[list[int]]]:
-        scores, said = [], []
-        for number, (triple, states) in enumerate(zip(triples, hidden, strict=True), 1):
-            rows = _answered(session, triple, seen[triple.file], len(lm.lm_head))
-            scores.append(score_window(triple.target, rows, states, lm.lm_head, lm.bias))
-            said.append(rows[:-1].argmax(axis=-1).tolist())
-            report(done + number, steps)
-        return scores, said
+    def scored(session: SightSession, seen: Media, before: int) -> tuple[list[Scores], list[list[int]]]:
+        return score_answers(triples, hidden, lm, session.logits, seen, lambda done: report(before + done, steps))
 
     with backend.open_sight(build) as session:
         computed_in = {
@@ -83,7 +73,7 @@ def on_pictures(key: str, entry: Evaluate) -> Evaluation:
             computed_in["default"] |= session.settings
             users, _ = scored(session, own, len(triples))
     check_exact(entry.family, totals(accurate).kl_nats_mean)
-    nll = _split(np.load(source / layout.NLL), [triple.answered for triple in triples])
+    nll = split(np.load(source / layout.NLL), [triple.answered for triple in triples])
     sums, percentiles, in_default = per_window(accurate, nll), tails(accurate), per_window(users, nll)
     right = tuple(own == triple.target[1:].tolist() for own, triple in zip(said, triples, strict=True))
     figures = _reference(nll, triples, summary)
@@ -140,13 +130,6 @@ def _cut(backend: str, build: Path, files: Mapping[str, Path]) -> dict[str, Seen
     return made
 
 
-def _answered(session: SightSession, triple: Triple, seen: Seen, vocab: int) -> NDArray[np.float32]:
-    """Logits [answered + 1, vocab] from the token before the answer on."""
-    if seen.tokens != triple.places:
-        raise QualityError(f"{triple.file} takes {seen.tokens} places, in the reference {triple.places}")
-    return session.logits(triple.ids, seen)[-triple.answered - 1 :, :vocab]
-
-
 def _logits(
     session: SightSession, prompts: Sequence[Triple], media: Media
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
@@ -161,20 +144,9 @@ def _check_sight(session: SightSession, triples: Sequence[Triple], media: Media,
     other = next((t.file for t in triples if t.file != first.file and t.places == first.places), None)
     if other is None:
         return
-    own, its = (_answered(session, first, media[file], vocab) for file in (first.file, other))
+    own, its = (answered(session.logits, first, media[file], vocab) for file in (first.file, other))
     if float(np.abs(own - its).max()) < SEES:
         raise QualityError(f"it answers alike to {first.file} and {other}: it takes in neither")
-
-
-def _hidden(source: Path, triples: Sequence[Triple]) -> Hidden:
-    """The reference's final hidden states of each answer and the token before it, mapped."""
-    return _split(np.load(source / layout.HIDDEN, mmap_mode="r"), [len(triple.target) for triple in triples])
-
-
-def _split(rows: NDArray, lengths: Sequence[int]) -> list[NDArray]:
-    """Rows that lie one behind the other, apart; what is behind the last of `lengths` is left out."""
-    ends = np.cumsum(lengths)
-    return [rows[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
 def _reference(nll: Sequence[NDArray[np.float64]], triples: Sequence[Triple], summary: JSON) -> ReferenceFigures:

@@ -17,6 +17,7 @@ from pipeline.backends.onnxruntime.backend import BACKEND
 from pipeline.backends.onnxruntime.pictures.session import OnnxSight
 from pipeline.backends.process import ask_runtime
 from pipeline.backends.request import RuntimeRequest
+from pipeline.matrix.recipes import parse_recipe
 from pipeline.model.loading import load_model
 from pipeline.packaging.manifest import digests
 from pipeline.pictures.kinds import PHI4MM
@@ -24,6 +25,7 @@ from pipeline.pictures.processing import Picture, processed, read_picture
 from pipeline.pictures.tower import features, load_tower
 from pipeline.pictures.triples import Triple, read_triples
 from pipeline.types import Checkpoint, Family, Recipe
+from tests.support.backends import conf_of, order
 from tests.support.pictures import PICTURES, SHIPPED, assert_sees, fetched
 from tests.unit.test_pictures import drawn
 
@@ -103,6 +105,19 @@ def test_a_quantized_decoder_keeps_its_tower(export: Path, tmp_path: Path) -> No
     assert stats.kept == {"embedding": 16, "lm_head": 4, "vision": 16}
     for name in ("vision.onnx.data", "embedding.onnx.data", "vision_processor.json"):
         assert (tmp_path / name).read_bytes() == (export / name).read_bytes()
+
+
+def test_a_tower_of_8_bits_is_smaller_and_sees_nearly_the_same(model: Path, export: Path, tmp_path: Path) -> None:
+    raw = conf_of("onnxruntime")["recipes"]["int8"]["tower"]
+    recipe = parse_recipe("tower", Family.INT8, raw, "here", conf_of("onnxruntime")["methods"])
+    stats = BACKEND.quantize(export, order(recipe, tmp_path))
+    assert stats.kept == {"embedding": 16, "lm_head": 8, "vision": 8}
+    was, packed = (folder / "vision.onnx.data" for folder in (export, tmp_path))
+    assert 0.5 < packed.stat().st_size / was.stat().st_size < 0.9
+    seen = processed(drawn(700, 500))
+    near, its = OnnxSight(tmp_path).seen(seen), features(load_tower(model), seen)
+    assert 1e-4 < np.abs(near - its).max() / its.std() < 0.1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in export.iterdir())
 
 
 @pytest.mark.xfail(strict=True, reason="when this passes, parts.py need not name an empty speech processor")

@@ -139,6 +139,17 @@ def test_a_quantized_decoder_keeps_its_encoder(export: Path, tmp_path: Path) -> 
         assert (tmp_path / name).read_bytes() == (export / name).read_bytes()
 
 
+def test_an_encoder_of_8_bits_hears_nearly_the_same(model: Path, export: Path, tmp_path: Path) -> None:
+    settings = {"bits": 8, "group_size": 32, "symmetric": True, "tower_bits": 8}
+    recipe = Recipe("tower", Family.INT8, "weight-only", "fp32", settings)
+    (tmp_path / "built").mkdir()
+    stats = BACKEND.quantize(export, Order(recipe, None, tmp_path / "built", lambda done, total: None))
+    assert stats.kept["speech"] == 8
+    heard = read_sound(tone(tmp_path / "a.wav", 1.7))
+    near, its = OnnxSight(tmp_path / "built").seen(heard), features(load_tower(model), heard)
+    assert 1e-4 < np.abs(near - its).max() / its.std() < 0.1
+
+
 @pytest.mark.xfail(strict=True, reason="when this passes, parts.py need not write no_vision.onnx")
 def test_genai_does_without_vision(export: Path, tmp_path: Path) -> None:
     import onnxruntime_genai as genai

@@ -156,6 +156,17 @@ def test_a_quantized_decoder_keeps_its_tower(export: Path, tmp_path: Path) -> No
     assert (tmp_path / "openvino_vision_embeddings_model.bin").stat().st_size < 2 * 273196  # 16 bits
 
 
+def test_a_tower_of_8_bits_is_smaller_and_sees_nearly_the_same(model: Path, export: Path, tmp_path: Path) -> None:
+    stats = BACKEND.quantize(export, order(recipe(mode="int8_asym", tower_bits=8), tmp_path))
+    assert stats.kept == {"embedding": 16, "lm_head": 8, "vision": 8}
+    was, packed = (folder / "openvino_vision_embeddings_model.bin" for folder in (export, tmp_path))
+    assert 0.5 < packed.stat().st_size / was.stat().st_size < 0.75
+    seen = processed(drawn(700, 500))
+    near, its = OpenVinoSight(tmp_path).seen(seen), features(load_tower(model), seen)
+    assert 1e-4 < np.abs(near - its).max() / its.std() < 0.1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in export.iterdir())
+
+
 @pytest.mark.parametrize("settings", [INT4, {**INT4, "gptq": True}], ids=["rounded", "calibrated"])
 def test_a_large_model_goes_to_the_same_build_without_an_export(
     settings: dict[str, Any], model: Path, export: Path, tmp_path: Path

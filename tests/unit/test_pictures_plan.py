@@ -66,9 +66,21 @@ def test_the_cookbooks_setting_of_phi_3_5_vision() -> None:
 def test_forms_and_recipes_that_take_no_pictures_are_left_out() -> None:
     words = ["model=[phi-tiny-vision]", "backend=[onnxruntime]", "precision=[int4,fit]", "target=[cpu,qnn-htp]"]
     plan = plan_of(words)
-    assert list(plan.cells) == ["phi-tiny-vision_int4_onnxruntime_cpu"]
+    assert list(plan.cells) == [f"phi-tiny-vision_{precision}_onnxruntime_cpu" for precision in ("int4", "fit")]
     assert "form qnn takes no pictures" in plan.excluded["phi-tiny-vision_int4_onnxruntime_qnn-htp"]
-    assert "not searched for models that see" in plan.excluded["phi-tiny-vision_fit_onnxruntime_cpu"]
+
+
+def test_formats_are_searched_for_the_decoder_and_its_embedding_lies_apart() -> None:
+    plan = plan_of(["model=[phi-tiny-vision]", "backend=[onnxruntime,openvino]", "precision=[fit]", "target=[cpu]"])
+    assert len(plan.fits) == 2 and all(entry.fit.modality == "vision" for entry in plan.fits.values())
+    assert all(set(entry.variants.formats) == {"lm_head", "layers"} for entry in plan.variants.values())
+
+
+def test_a_tower_has_bits_where_there_is_one() -> None:
+    words = ["model=[phi-tiny,phi-tiny-vision]", "backend=[onnxruntime]", "precision=[int8-tower]", "target=[cpu]"]
+    plan = plan_of(words)
+    assert list(plan.cells) == ["phi-tiny-vision_int8-tower_onnxruntime_cpu"]
+    assert "it has no tower" in plan.excluded["phi-tiny_int8-tower_onnxruntime_cpu"]
 
 
 @pytest.mark.parametrize(

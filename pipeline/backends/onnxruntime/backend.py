@@ -74,6 +74,11 @@ class OnnxRuntimeBackend(Backend):
 
         yield OnnxSight(build)
 
+    def pack_tower(self, folder: Path, bits: int) -> None:
+        from pipeline.backends.onnxruntime.pictures.packed import pack_tower
+
+        pack_tower(folder, bits)
+
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         from pipeline.backends.onnxruntime.files import copy_side_files, set_providers
 

@@ -77,11 +77,12 @@ def embedding_of(graph: ir.Graph) -> tuple[ir.Node, ir.Value] | None:
 
 
 def _largest(path: Path) -> Any:
-    """Of a graph's stored tensors."""
+    """Of a graph's stored tensors, or of those that are packed, where some are."""
     import onnx_ir as ir
 
-    tensors = (value.const_value for value in ir.load(path).graph.initializers.values())
-    return max((tensor for tensor in tensors if tensor is not None), key=lambda tensor: int(tensor.size))
+    values = [value for value in ir.load(path).graph.initializers.values() if value.const_value is not None]
+    packed = [value for value in values if _role(value) == "packed"]
+    return max((value.const_value for value in packed or values), key=lambda tensor: int(tensor.size))
 
 
 def _is_constant(name: str, tensor: Any) -> bool:

@@ -53,6 +53,11 @@ class OpenVinoBackend(Backend):
 
         yield OpenVinoSight(build, default_mode)
 
+    def pack_tower(self, folder: Path, bits: int) -> None:
+        from pipeline.backends.openvino.pictures.packed import pack_tower
+
+        pack_tower(folder, bits)
+
     def package(self, build: Path, checkpoint: Checkpoint, target: Mapping[str, Any], out: Path) -> None:
         self.copy(build, out)
 

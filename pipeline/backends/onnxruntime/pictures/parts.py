@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OPSET, IR = 18, 9
 HALVES = ("BF16", "F16")  # of the checkpoint: then 16 bits are stored, as float16
 LEAST = 1024  # values of a tensor that is stored so
+HALF = ".half"  # behind its name
 ROWS = 4096  # of the table at a time
 
 TYPES = {PHI4MM: "phi4mm", PHI4MM_SPEECH: "phi4mm", PHI3V: "phi3v"}  # ONNX Runtime GenAI's
@@ -32,6 +33,8 @@ TYPES = {PHI4MM: "phi4mm", PHI4MM_SPEECH: "phi4mm", PHI3V: "phi3v"}  # ONNX Runt
 
 def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """All of them, beside the decoder that the model builder wrote without its embedding."""
+    import onnx
+
     kind = kind_of(checkpoint.folder)
     graph, processor = TOWER.format(kind.modality), PROCESSOR.format(kind.modality)
     with TemporaryDirectory(dir=out, prefix="trace-") as place:
@@ -40,7 +43,11 @@ def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
             conformer.traced(module, Path(place) / graph)
         else:
             tower.traced(module, kind, Path(place) / graph)
-        _halve(Path(place) / graph, out / graph, read_headers(folder_of(checkpoint.folder)))
+        made = onnx.load(Path(place) / graph)
+    if {tensor.dtype for tensor in read_headers(folder_of(checkpoint.folder)).values()} <= set(HALVES):
+        halve(made)
+    save(made, out / graph)
+    del made
     _write_embedding(read_headers(checkpoint.weights)[TABLE], kind, out / EMBEDDING, form["precision"])
     _name_parts(out / CONFIG, kind)
     _write_json(out / processor, PROCESSORS[kind])
@@ -48,25 +55,21 @@ def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
         _write_no_vision(read_headers(checkpoint.weights)[TABLE].shape[1], out)
 
 
-def _halve(source: Path, target: Path, tensors: dict[str, Tensor]) -> None:
-    """The graph with its matrices in float16 and widened as they are loaded, where the checkpoint has 16 bits."""
-    import onnx
+def halve(model: onnx.ModelProto) -> None:
+    """The graph's matrices in float16, where it holds them, and widened as they are loaded."""
     from onnx import TensorProto, helper, numpy_helper
 
-    model = onnx.load(source)
-    if {tensor.dtype for tensor in tensors.values()} <= set(HALVES):
-        casts = []
-        for held in model.graph.initializer:
-            values = numpy_helper.to_array(held)
-            if values.dtype != np.float32 or values.size < LEAST or np.abs(values).max() > np.finfo(np.float16).max:
-                continue
-            name = held.name
-            held.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
-        nodes = [*casts, *model.graph.node]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-    _save(model, target)
+    casts = []
+    for held in model.graph.initializer:
+        values = numpy_helper.to_array(held)
+        if values.dtype != np.float32 or values.size < LEAST or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = held.name
+        held.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}{HALF}"))
+        casts.append(helper.make_node("Cast", [f"{name}{HALF}"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) -> None:
@@ -115,7 +118,7 @@ def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) ->
     ]
     outputs = [helper.make_tensor_value_info("inputs_embeds", own, ["batch", "length", width])]
     graph = helper.make_graph(nodes, "embedding", inputs, outputs, constants)
-    _save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR), target)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR), target)
 
 
 def _write_no_vision(width: int, out: Path) -> None:
@@ -143,7 +146,7 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _save(model: onnx.ModelProto, target: Path) -> None:
+def save(model: onnx.ModelProto, target: Path) -> None:
     """The graph, and its weights beside it: protobuf holds 2 GB."""
     import onnx
 
