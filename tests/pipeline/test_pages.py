@@ -19,7 +19,7 @@ QUICK = (
     r"source <\(phi-deploy completion\)",
     r"dvc (push|pull)\b",
 )
-BUILDS = (r"python -m pipeline compose\b", r"python -m pipeline run\b", r"dvc exp run\b")
+BUILDS = (r"python -m pipeline compose\b", r"python -m pipeline run\b(?! --scheduler)", r"dvc exp run\b")
 PLANNED = (r"python -m pipeline plan\b", r"dvc repro$")  # composed in test_docs.py; run behind what they follow
 NOT_RUN = {
     r"make (repro|test)$": "what CI and a fresh clone begin with",
@@ -30,10 +30,12 @@ NOT_RUN = {
     r"pip install --no-deps --target\b|.* python -m benchmarks\.real_checkpoint\b": "tests/benchmarks",
     r"python benchmarks/\w+\.py\b": "hours, at full size; tests/benchmarks has them small",
     r"dvc remote add\b": "a bucket of one's own; the quick commands have a folder",
+    r"python -m pipeline run --scheduler\b": "other machines: tests/pipeline/test_hosts.py",
     r"python -m training\.adapter\b": "minutes of training: tests/training/test_adapter.py",
     r"python -m pipeline tasks\b|python -m pipeline\.lmeval\b": "data sets of the hub: tests/unit/test_lmeval.py",
     r"#": "a comment",
 }
+HOUR = 3600.0  # a page's twenty recipes take minutes
 SMALL = (*SMOKE, "evaluate.tokens=512", "evaluate.max_questions=4")
 
 
@@ -42,7 +44,7 @@ def matches(line: str, patterns: Iterable[str]) -> bool:
 
 
 def shell(project: Project, line: str) -> tuple[int, str]:
-    done = project.run("bash", "-c", line)
+    done = project.run("bash", "-c", line, timeout=HOUR)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -78,7 +80,7 @@ def test_what_the_pages_build(page: str, line: str, copy: Project) -> None:
     """A compose is followed by dvc repro, as on the page; on the one-layer model, with few tokens."""
     for named, there in PLACES.items():
         line = line.replace(named, there)
-    line = re.sub(r"'?model=\[[\w.-]+\]'?|model\.local\.path=\S+|evaluate\.(tokens|max_questions)=\d+", "", line)
+    line = re.sub(r"'?model=\[[\w.,-]+\]'?|model\.local\.path=\S+|evaluate\.(tokens|max_questions)=\d+", "", line)
     mark = "-S " if line.startswith("dvc") else ""
     axes = {word.partition("=")[0] for word in re.findall(r"'(\w+=\[[^']*)'", line)}
     asked = [word for word in SMALL if word.partition("=")[0] not in axes]

@@ -34,12 +34,14 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, env: dict[str, str] | None = None, timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         cleaned = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment = {**cleaned, "PATH": path, "DVC_NO_ANALYTICS": "1", **(env or {})}
         return subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=600
+            command, cwd=self.root, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=timeout
         )
 
     def pipeline(self, *words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
