@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import dvc.rwlock
@@ -20,6 +21,7 @@ _dvcs_rwlock = dvc.rwlock.rwlock
 _mine = threading.local()
 
 
+@wraps(_dvcs_rwlock)
 @contextmanager
 def rwlock_of_a_stage(*arguments: Any) -> Iterator[None]:
     """DVC's lock of a stage's files, taken by the first who asks for it in this thread.

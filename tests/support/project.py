@@ -28,6 +28,9 @@ TASKS = ("evaluate.tasks=[data/phi-tiny/tasks.jsonl]", "evaluate.max_tasks=3", "
 SMOKE = ("suite=smoke", "model=[local]", "model.local.path=models/tiny", *TASKS)
 
 
+TOOLS = ("DVC_", "MLFLOW_", "HF_", "TRANSFORMERS_")  # what other tests of this process have told them
+
+
 @dataclass
 class Project:
     """`root` is a git and DVC repository with a one-layer random model in models/tiny."""
@@ -38,7 +41,7 @@ class Project:
         self, *command: str, env: dict[str, str] | None = None, timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        cleaned = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+        cleaned = {key: value for key, value in os.environ.items() if not key.startswith(TOOLS)}
         environment = {**cleaned, "PATH": path, "DVC_NO_ANALYTICS": "1", **(env or {})}
         return subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=timeout
