@@ -6,6 +6,7 @@ have no comments, and no more than one layout. Where one has, DVC writes it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ HEAD = "schema: '2.0'\nstages:\n"
 _PLAIN = re.compile(r"(?=.*[acdfg-zG-Z/@])[A-Za-z0-9][\w./@ -]*(?<! )", re.ASCII)
 _WORDS = re.compile(r"(?i)y|n|yes|no|on|off|true|false|null|0[xob].*")
 _MORE = re.compile(r"(^|\s)#|[:-] [&*]\w", re.MULTILINE)  # comments and anchors
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 LONGEST, FOLDED = 120, 60  # longer keys, and spaces behind that column, each writer has in a way of its own
 
 
@@ -62,7 +64,7 @@ def _split(text: str) -> dict[str, str] | None:
 
 
 def _entry(name: str, entry: JSON) -> str:
-    held = {"stages": {name: entry}}
+    held = json.loads(json.dumps({"stages": {name: entry}}))  # what is in it twice would become an anchor
     if all(map(_is_plain, _strings(held))):
         text = yaml.dump(held, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
     else:
@@ -84,13 +86,3 @@ def _strings(value: Any) -> Any:
             yield from _strings(held)
     elif isinstance(value, str):
         yield value
-
-
-_Safe: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-class _Dumper(_Safe):  # type: ignore[misc]
-    """Without anchors, which DVC's data has none of."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -128,7 +128,7 @@ def test_what_the_runtime_cuts_is_what_its_pipeline_gives_its_tower(
     folder = leaking(export, tmp_path / "leaking", len(wanted) // 3 + 2)
     tokens: list[int] = []
 
-    class Kept(openvino_genai.StreamerBase):  # type: ignore[misc]
+    class Kept(openvino_genai.StreamerBase):
         def write(self, token: int | list[int]) -> openvino_genai.StreamingStatus:
             tokens.extend(token if isinstance(token, list) else [token])
             return openvino_genai.StreamingStatus.RUNNING

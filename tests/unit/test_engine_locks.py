@@ -41,3 +41,10 @@ def test_lock_files_are_as_dvc_writes_them() -> None:
     assert with_entries(plain.replace("outs:", "outs:  # mine"), held) is None
     assert with_entries(f"{plain}datasets: []\n", held) is None
     assert with_entries(plain[:-20], held) is None
+
+
+def test_what_stands_twice_in_an_entry_is_written_twice() -> None:
+    file = {"path": "a", "hash": "md5", "md5": "b", "size": 7}
+    shared = {"fetch@a": {"cmd": "python -m stages fetch a", "deps": [file], "outs": [file]}}
+    apart = {"fetch@a": {**shared["fetch@a"], "outs": [dict(file)]}}
+    assert with_entries("", shared) == dumps_yaml({"schema": "2.0", "stages": apart})
