@@ -4,7 +4,8 @@
 
 Shapes are the models' own (hidden sizes, heads, layers, vocabulary); weights are normal with a deviation of 0.02, in
 bfloat16, in shards of up to 5 GB with an index, as the hub has them. The tokenizer is phi-tiny's, with its vocabulary
-filled up to the model's. LongRoPE factors are made up: they change no size.
+filled up to the model's. LongRoPE factors are made up: they change no size. Models that see or hear are in Microsoft's
+own layouts, whole: both modalities, and what no cell reads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import multimodal  # noqa: E402
+
 SHIPPED = ROOT / "models" / "phi-tiny"
+SEEING = ROOT / "models" / "phi-tiny-vision"  # its tokenizer has the tokens of pictures and sounds
 SHARD = 5_000_000_000
 COPIED = (
     "tokenizer.model",
@@ -28,6 +34,7 @@ COPIED = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
+    "preprocessor_config.json",
 )
 
 
@@ -58,6 +65,10 @@ SHAPES = {
     "phi-3-medium": shape(5120, 17920, 40, 40, 10, 32064, max_position_embeddings=4096),
     "phi-4": shape(5120, 17920, 40, 40, 10, 100352, max_position_embeddings=16384, rope_theta=250000.0),
 }
+MULTIMODAL: dict[str, dict[str, Any]] = {  # the decoder's of another shape, and what is said beside it
+    "phi-3.5-vision": {**SHAPES["phi-3.5-mini"], **multimodal.SAID[multimodal.PHI3V]},
+    "phi-4-multimodal": {**SHAPES["phi-4-mini"], **multimodal.SAID[multimodal.PHI4MM]},
+}
 
 
 def tensors(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -79,10 +90,10 @@ def tensors(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "lm_head.weight", (config["vocab_size"], hidden)
 
 
-def bfloat16(size: tuple[int, ...], random: np.random.Generator) -> bytes:
+def bfloat16(name: str, size: tuple[int, ...], random: np.random.Generator) -> bytes:
     """Random values as the upper halves of float32; norms are about 1."""
     values = random.standard_normal(int(np.prod(size)), dtype=np.float32) * np.float32(0.02)
-    if len(size) == 1:
+    if len(size) == 1 and not name.endswith("bias"):
         values += 1
     return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
 
@@ -90,7 +101,7 @@ def bfloat16(size: tuple[int, ...], random: np.random.Generator) -> bytes:
 def shards(config: dict[str, Any]) -> list[list[tuple[str, tuple[int, ...]]]]:
     groups: list[list[tuple[str, tuple[int, ...]]]] = [[]]
     held = 0
-    for name, size in tensors(config):
+    for name, size in multimodal.laid_out(tensors(config), config):
         count = 2 * int(np.prod(size))
         if groups[-1] and held + count > SHARD:
             groups.append([])
@@ -116,8 +127,8 @@ def write_weights(folder: Path, config: dict[str, Any]) -> int:
         text += b" " * (-len(text) % 8)
         with (folder / name).open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for _, size in group:
-                file.write(bfloat16(size, random))
+            for tensor, size in group:
+                file.write(bfloat16(tensor, size, random))
         total += at
     if len(groups) > 1:
         content = {"metadata": {"total_size": total}, "weight_map": index}
@@ -125,36 +136,39 @@ def write_weights(folder: Path, config: dict[str, Any]) -> int:
     return total
 
 
-def write_tokenizer(folder: Path, size: int) -> None:
-    """phi-tiny's tokenizer with made-up words up to the vocabulary's size: they are never the result of a merge."""
-    content = json.loads((SHIPPED / "tokenizer.json").read_text(encoding="utf-8"))
+def write_tokenizer(folder: Path, size: int, shipped: Path = SHIPPED) -> None:
+    """A shipped tokenizer with made-up words up to the vocabulary's size: they are never the result of a merge."""
+    content = json.loads((shipped / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = content["model"]["vocab"]
     vocabulary.update({token["content"]: token["id"] for token in content["added_tokens"]})  # else they would move
     taken = set(vocabulary.values())
     vocabulary.update({f"\u2581filler{i}": i for i in range(size) if i not in taken})
     (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     for name in COPIED:
-        if (SHIPPED / name).is_file():
-            shutil.copyfile(SHIPPED / name, folder / name)
+        if (shipped / name).is_file():
+            shutil.copyfile(shipped / name, folder / name)
 
 
 def write_checkpoint(folder: Path, name: str, layers: int = 0) -> int:
     """The whole folder; returns the bytes of its weights."""
-    config = json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))
-    config.update(SHAPES[name])
+    own = {**SHAPES, **MULTIMODAL}[name]
+    shipped = SEEING if own.get("model_type") == multimodal.PHI4MM else SHIPPED
+    config = json.loads((shipped / "config.json").read_text(encoding="utf-8"))
+    config.pop("vision_tower", None)  # of full size are the sizes in Microsoft's code
+    config.update(own)
     config.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
-    if "rope_scaling" not in SHAPES[name]:
+    if "rope_scaling" not in own:
         config["original_max_position_embeddings"] = config["max_position_embeddings"]
     config["num_hidden_layers"] = layers or config["num_hidden_layers"]
     folder.mkdir(parents=True, exist_ok=False)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    write_tokenizer(folder, config["vocab_size"])
+    write_tokenizer(folder, config["vocab_size"], shipped)
     return write_weights(folder, config)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A checkpoint of a real Phi shape with random weights.")
-    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("shape", choices=[*SHAPES, *MULTIMODAL])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=0, help="fewer layers than the model has")
     arguments = parser.parse_args()

@@ -3,6 +3,8 @@
     python benchmarks/make_checkpoint.py phi-3.5-mini /data/phi-3.5-mini
     python benchmarks/memory.py /data/phi-3.5-mini --cells int4:onnxruntime fp16:mlx \
         --into benchmarks/results/memory.json
+    python benchmarks/memory.py /data/phi-3.5-vision --modality vision --answer --cells int4-plain:onnxruntime \
+        --into benchmarks/results/memory_multimodal.json
 
 `anon` is the sum of RssAnon over the process tree: memory that the kernel cannot give back, as mapped file pages
 are. The stages run as DVC runs them, one after the other, in a temporary project; fetch and reference once for all
@@ -33,15 +35,26 @@ from pipeline.harness.host import machine_facts  # noqa: E402
 from pipeline.harness.params import read_templates  # noqa: E402
 from pipeline.model.checkpoint import read_headers  # noqa: E402
 
+ANSWER = str(ROOT / "benchmarks" / "answer.py")
 TARGETS = {"mlx": "apple-silicon"}
 SHARED = ("fetch", "reference")
+ASKED = {"vision": "pictures", "speech": "sounds"}  # a model's field that names its questions
 BUILDING = ("fetch", "convert", "quantize")
 MADE = (*BUILDING, "package")
+WAYS = {  # how far a cell goes
+    "build": BUILDING,
+    "answer": (*BUILDING, "answer", "package"),  # one token to a picture in place of an evaluation
+    "whole": ("fetch", "reference", "convert", "quantize", "evaluate", "package", "benchmark"),
+}
 # settings that finish at full size
 FEW: tuple[str, ...] = (
     *("evaluate.window=64", "evaluate.tokens=256", "evaluate.slow_tokens=64", "evaluate.questions=''"),
     *("evaluate.decode_prompts=1", "evaluate.decode_tokens=8", "benchmark.runs=1", "benchmark.warmup=0"),
     *("benchmark.prompt_tokens=32", "benchmark.new_tokens=16"),
+)
+ONE: tuple[str, ...] = (  # a question on a picture or sound, of hundreds of tokens
+    *("evaluate.max_questions=1", "evaluate.decode_prompts=1", "evaluate.decode_tokens=8"),
+    *("benchmark.runs=1", "benchmark.warmup=0", "benchmark.new_tokens=16"),
 )
 
 
@@ -95,6 +108,14 @@ def stage(root: Path, name: str, key: str, group: Path | None = None) -> dict[st
     return run([sys.executable, "-m", "stages", name, key], root, group)
 
 
+def few(modality: str) -> tuple[str, ...]:
+    """What is set beside the cell."""
+    if not modality:
+        return FEW
+    asked = f"model.local.{ASKED[modality]}=data/{ASKED[modality]}/evaluation.jsonl"
+    return (*ONE, f"model.local.modality={modality}", asked)
+
+
 def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Sequence[str] = ()) -> tuple[str, str]:
     """The names of the export and the build of one cell, composed and guarded."""
     overrides = [
@@ -119,29 +140,41 @@ def compose(root: Path, checkpoint: Path, precision: str, backend: str, more: Se
 
 
 def measure(
-    root: Path, checkpoint: Path, precision: str, backend: str, whole: bool = False, group: Path | None = None
+    root: Path,
+    checkpoint: Path,
+    precision: str,
+    backend: str,
+    way: str = "build",
+    group: Path | None = None,
+    modality: str = "",
 ) -> dict[str, Any]:
-    """The stages of one cell, and what its files take on disk; `whole`: to its quality, package and speed.
+    """The stages of one cell as far as `way` of WAYS goes, and what its files take on disk.
 
     `peak_anon_mb` is that of fetch, convert, quantize and package; what evaluating and running take stands beside it.
     """
-    export, build = compose(root, checkpoint, precision, backend, FEW)
+    export, build = compose(root, checkpoint, precision, backend, few(modality))
     cell = f"{build}_{TARGETS.get(backend, 'cpu')}"
-    names = {"fetch": "local", "reference": "local", "convert": export, "quantize": build}
-    names |= {"evaluate": build, "package": cell, "benchmark": cell}
+    keys = {"fetch": "local", "reference": "local", "convert": export, "package": cell, "benchmark": cell}
     stages = {}
-    for name, key in names.items():
+    for name in WAYS[way]:
+        key = keys.get(name, build)
         shared = root / "artifacts" / {"fetch": "models", "reference": "references"}.get(name, "none") / key
-        if (whole or name in BUILDING) and not shared.exists():
+        if name == "answer":
+            rows = f"data/{ASKED[modality]}/evaluation.jsonl"
+            stages[name] = run([sys.executable, ANSWER, "local", build, backend, rows], root, group)
+        elif not shared.exists():
             stages[name] = stage(root, name, key, group)
+        if name in stages:
             sys.stderr.write(f"{name}@{key}: {json.dumps(stages[name])}\n")
     figures: dict[str, Any] = {}
-    for name, key in (("evaluations", build), ("benchmarks", cell)) if whole else ():
+    for name, key in (("evaluations", build), ("benchmarks", cell)) if way == "whole" else ():
         content = json.loads((root / "artifacts" / name / f"{key}.json").read_text(encoding="utf-8"))
         figures |= {**content.get("metrics", {}), **({"skipped": content["reason"]} if content["reason"] else {})}
     folders = {"export": root / "artifacts/exports" / export, "build": root / "artifacts/builds" / build}
     folders["package"] = root / "packages" / cell
     sizes = {name: written(folder) for name, folder in folders.items()}
+    if modality:
+        sizes["tower"] = written(root / "artifacts/models/local" / modality)
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
     return {
@@ -183,10 +216,16 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--cells", nargs="+", default=["int4:onnxruntime"], metavar="PRECISION:BACKEND")
     parser.add_argument("--work", type=Path, default=None, help="a folder on a disk with room (default: beside it)")
-    parser.add_argument("--build-only", action="store_true", help="stop before evaluate, package and benchmark")
+    parser.add_argument("--modality", choices=ASKED, default="", help="of a checkpoint that sees or hears")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--build-only", action="store_true", help="stop before evaluate, package and benchmark")
+    ways.add_argument("--answer", action="store_true", help="one token to a picture or sound, then package")
     parser.add_argument("--limit-gb", type=float, default=0, help="run every stage in a memory cgroup of that size")
     parser.add_argument("--into", type=Path, required=True, help="the JSON file that the results are put into")
     arguments = parser.parse_args()
+    if arguments.answer and not arguments.modality:
+        parser.error("--answer needs --modality")
+    way = "build" if arguments.build_only else "answer" if arguments.answer else "whole"
     checkpoint = arguments.checkpoint.resolve()
     about = {"machine": machine_facts(), "checkpoint": described(checkpoint), "limit_gb": arguments.limit_gb}
     with (
@@ -197,7 +236,7 @@ def main() -> int:
         copy_project(root)
         for cell in arguments.cells:
             precision, _, backend = cell.partition(":")
-            found = measure(root, checkpoint, precision, backend, not arguments.build_only, group)
+            found = measure(root, checkpoint, precision, backend, way, group, arguments.modality)
             shared = {name: found["stages"].pop(name) for name in SHARED if name in found["stages"]}
             put(arguments.into, {**about, "shared": shared, "cells": {cell: found}})
     return 0

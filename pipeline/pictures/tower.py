@@ -44,27 +44,25 @@ def tower_parameters(model: Path) -> int:
     return parameters(read_headers(folder_of(model))) if is_multimodal(model) else 0
 
 
-def load_tower(model: Path) -> Any:
-    """The torch module, in float32 and evaluation mode: tower, projector and what goes between a picture's rows.
+def empty_tower(model: Path) -> Any:
+    """The torch module without values: tower, projector and what goes between a picture's rows."""
+    said = read_json(folder_of(model) / SIZES)
+    made = {PHI3V: clip.empty, PHI4MM_SPEECH: conformer.empty, PHI4MM: _empty}[KINDS[said["kind"]]]
+    return made(said["tower"], said["hidden_size"])
 
-    Raises CheckpointError where a tensor is missing.
-    """
+
+def load_tower(model: Path) -> Any:
+    """The same in float32 and evaluation mode. Raises CheckpointError where a tensor is missing."""
     import torch
     from safetensors.torch import load_file
 
-    folder, kind = folder_of(model), kind_of(model)
-    said = read_json(folder / SIZES)
+    folder, tower = folder_of(model), empty_tower(model)
     unused: tuple[str, ...] = ()
-    if kind is PHI3V:
-        tower = clip.empty(said["tower"], said["hidden_size"])
-    elif kind is PHI4MM_SPEECH:
-        tower = conformer.empty(said["tower"], said["hidden_size"])
-    else:
-        tower = _empty(said["tower"], said["hidden_size"])
-        last = f"img_processor.encoder.layers.{said['tower']['num_hidden_layers'] - 1}."
+    if kind_of(model) is PHI4MM:
+        last = f"img_processor.encoder.layers.{len(tower.img_processor.encoder.layers) - 1}."
         unused = (last, "img_processor.post_layernorm.", "img_processor.head.")
     state = {name: value.float() for name, value in load_file(folder / SINGLE).items()}
-    missing, unexpected = tower.load_state_dict(state, strict=False)
+    missing, unexpected = tower.load_state_dict(state, strict=False, assign=True)
     wrong = [name for name in missing if not name.startswith(unused)] + list(unexpected)
     if wrong:
         raise CheckpointError(f"its tower lacks {wrong[0]}, or has it too many", where=str(folder))

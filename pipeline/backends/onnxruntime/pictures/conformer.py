@@ -6,33 +6,29 @@ transformers does it; of one sound no frame is masked.
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline.backends.onnxruntime.pictures.trace import exported
 from pipeline.pictures.conformer_layout import MELS
 
+if TYPE_CHECKING:
+    import onnx
+
 NAMES = {name: name for name in ("audio_embeds", "audio_sizes")}  # GenAI's names of inputs → the graph's
-OUTPUT, OPSET = "audio_features", 18
+OUTPUT = "audio_features"
 PIECE = 500  # tokens
 
 
-def traced(embed: Any, path: Path) -> None:
-    """Write the graph: audio_embeds [1, frames, 80] and audio_sizes [1], its tokens → rows [tokens, width]."""
+def traced(embed: Any) -> onnx.ModelProto:
+    """The graph: audio_embeds [1, frames, 80] and audio_sizes [1], its tokens → rows [tokens, width].
+
+    Its weights are inputs (`trace.exported`).
+    """
     import torch
 
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of the tracer, on what is the same for every sound
-        torch.onnx.export(
-            module(embed),
-            (torch.zeros(1, 160, MELS), torch.tensor([20])),
-            str(path),
-            input_names=list(NAMES.values()),
-            output_names=[OUTPUT],
-            dynamic_axes={"audio_embeds": {1: "frames"}, OUTPUT: {0: "audio_tokens"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    example = (torch.zeros(1, 160, MELS), torch.tensor([20]))
+    axes = {"audio_embeds": {1: "frames"}, OUTPUT: {0: "audio_tokens"}}
+    return exported(module(embed), example, [*NAMES.values()], OUTPUT, axes)
 
 
 def module(embed: Any) -> Any:

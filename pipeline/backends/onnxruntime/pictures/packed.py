@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.backends.onnxruntime.files import TOWER, modality_of
-from pipeline.backends.onnxruntime.pictures.parts import HALF, halve, save
+from pipeline.backends.onnxruntime.pictures.parts import save
+from pipeline.backends.onnxruntime.pictures.trace import HALF, halve
 
 if TYPE_CHECKING:
     import onnx

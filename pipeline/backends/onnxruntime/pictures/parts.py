@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.backends.base import Form
 from pipeline.backends.onnxruntime.files import CONFIG, EMBEDDING, NO_VISION, PROCESSOR, TOWER
-from pipeline.backends.onnxruntime.pictures import conformer, tower
+from pipeline.backends.onnxruntime.pictures import conformer, tower, trace
 from pipeline.backends.onnxruntime.pictures.processors import CROPS, PROCESSORS
 from pipeline.model.checkpoint import EMBEDDING as TABLE
 from pipeline.model.checkpoint import Tensor, read_float32, read_headers
 from pipeline.pictures.kinds import PHI3V, PHI4MM, PHI4MM_SPEECH, Kind
-from pipeline.pictures.tower import folder_of, kind_of, load_tower
+from pipeline.pictures.tower import empty_tower, folder_of, kind_of
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 OPSET, IR = 18, 9
 HALVES = ("BF16", "F16")  # of the checkpoint: then 16 bits are stored, as float16
-LEAST = 1024  # values of a tensor that is stored so
-HALF = ".half"  # behind its name
 ROWS = 4096  # of the table at a time
 
 TYPES = {PHI4MM: "phi4mm", PHI4MM_SPEECH: "phi4mm", PHI3V: "phi3v"}  # ONNX Runtime GenAI's
@@ -33,19 +30,11 @@ TYPES = {PHI4MM: "phi4mm", PHI4MM_SPEECH: "phi4mm", PHI3V: "phi3v"}  # ONNX Runt
 
 def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """All of them, beside the decoder that the model builder wrote without its embedding."""
-    import onnx
-
-    kind = kind_of(checkpoint.folder)
+    kind, tensors = kind_of(checkpoint.folder), read_headers(folder_of(checkpoint.folder))
     graph, processor = TOWER.format(kind.modality), PROCESSOR.format(kind.modality)
-    with TemporaryDirectory(dir=out, prefix="trace-") as place:
-        module = load_tower(checkpoint.folder)
-        if kind is PHI4MM_SPEECH:
-            conformer.traced(module, Path(place) / graph)
-        else:
-            tower.traced(module, kind, Path(place) / graph)
-        made = onnx.load(Path(place) / graph)
-    if {tensor.dtype for tensor in read_headers(folder_of(checkpoint.folder)).values()} <= set(HALVES):
-        halve(made)
+    module = trace.without_values(empty_tower(checkpoint.folder))
+    made = conformer.traced(module) if kind is PHI4MM_SPEECH else tower.traced(module, kind)
+    trace.put_weights(made, tensors, halved={tensor.dtype for tensor in tensors.values()} <= set(HALVES))
     save(made, out / graph)
     del made
     _write_embedding(read_headers(checkpoint.weights)[TABLE], kind, out / EMBEDDING, form["precision"])
@@ -53,23 +42,6 @@ def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     _write_json(out / processor, PROCESSORS[kind])
     if kind is PHI4MM_SPEECH:
         _write_no_vision(read_headers(checkpoint.weights)[TABLE].shape[1], out)
-
-
-def halve(model: onnx.ModelProto) -> None:
-    """The graph's matrices in float16, where it holds them, and widened as they are loaded."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for held in model.graph.initializer:
-        values = numpy_helper.to_array(held)
-        if values.dtype != np.float32 or values.size < LEAST or np.abs(values).max() > np.finfo(np.float16).max:
-            continue
-        name = held.name
-        held.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}{HALF}"))
-        casts.append(helper.make_node("Cast", [f"{name}{HALF}"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) -> None:
@@ -156,7 +128,7 @@ def save(model: onnx.ModelProto, target: Path) -> None:
         target,
         save_as_external_data=True,
         location=f"{target.name}.data",
-        size_threshold=LEAST,
+        size_threshold=trace.LEAST,
         convert_attribute=False,
     )
 

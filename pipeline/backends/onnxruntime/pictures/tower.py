@@ -6,44 +6,33 @@ gathered. Of Phi-4-multimodal's position buckets `floor(32 x)` is what 32 patche
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline.backends.onnxruntime.pictures.trace import exported
 from pipeline.pictures.kinds import PHI3V, Kind
 from pipeline.pictures.processing import PATCH, PATCHES, SIDE
 
+if TYPE_CHECKING:
+    import onnx
+
 NAMES = {"pixel_values": "pixel_values", "image_sizes": "image_sizes", "attention_mask": "image_attention_mask"}
 INPUTS, OUTPUT = tuple(NAMES.values()), "image_features"  # GenAI's names of inputs → the graph's
-HALF, OPSET = PATCHES // 2, 18
+HALF = PATCHES // 2
 
 
-def traced(embed: Any, kind: Kind, path: Path) -> None:
-    """Write the graph: pixel_values [1, crops, 3, side, side], image_sizes [1, 2], image_attention_mask → rows.
+def traced(embed: Any, kind: Kind) -> onnx.ModelProto:
+    """The graph: pixel_values [1, crops, 3, side, side], image_sizes [1, 2], image_attention_mask → rows.
 
-    Of Phi-3.5-vision without the mask.
+    Of Phi-3.5-vision without the mask. Its weights are inputs (`trace.exported`).
     """
     import torch
 
     side, patches = kind.side, kind.side // PATCH
     example = (torch.zeros(1, 3, 3, side, side), torch.tensor([[side, 2 * side]]), torch.ones(1, 3, patches, patches))
     names = INPUTS[:2] if kind is PHI3V else INPUTS
-    crops = {0: "images", 1: "crops"}
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of the tracer, on what is the same for every picture
-        torch.onnx.export(
-            of_tiles(embed) if kind is PHI3V else module(embed),
-            example[: len(names)],
-            str(path),
-            input_names=list(names),
-            output_names=[OUTPUT],
-            dynamic_axes={
-                **{name: {0: "images"} if name == INPUTS[1] else crops for name in names},
-                OUTPUT: {0: "image_tokens"},
-            },
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    axes = {name: {0: "images"} if name == INPUTS[1] else {0: "images", 1: "crops"} for name in names}
+    traced = of_tiles(embed) if kind is PHI3V else module(embed)
+    return exported(traced, example[: len(names)], names, OUTPUT, {**axes, OUTPUT: {0: "image_tokens"}})
 
 
 def module(embed: Any) -> Any:
@@ -118,7 +107,7 @@ def of_tiles(tower: Any) -> Any:
     class Sight(torch.nn.Module):  # type: ignore[misc]  # untyped base
         def __init__(self) -> None:
             super().__init__()
-            self.tower = tower
+            self.embed = tower
 
         def forward(self, pixel_values: Any, image_sizes: Any) -> Any:
             high, wide = image_sizes[0, 0] // side, image_sizes[0, 1] // side
