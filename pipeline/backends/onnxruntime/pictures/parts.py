@@ -51,17 +51,15 @@ def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) ->
     each; a second one's places have no rows in the features, and are refused by ScatterND. Beside audio_features GenAI
     hands over image_features of no rows.
     """
+    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     features, more = f"{kind.medium.field}_features", [tower.OUTPUT] if kind is PHI4MM_SPEECH else []
     rows, width = table.shape
     half = table.dtype in HALVES
-    values = np.empty((rows, width), np.float16 if half else np.float32)
-    for first in range(0, rows, ROWS):
-        values[first : first + ROWS] = read_float32(table, slice(first, first + ROWS))
     own = TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16
     constants = [
-        numpy_helper.from_array(values, TABLE),
+        _stored(table, np.dtype(np.float16 if half else np.float32), target.with_name(f"{target.name}.data")),
         *(
             numpy_helper.from_array(np.array(value, np.int64), name)
             for name, value in (("rows", rows), ("none", 0), ("place", max(kind.place, 0)), ("first", [0]))
@@ -90,7 +88,24 @@ def _write_embedding(table: Tensor, kind: Kind, target: Path, precision: str) ->
     ]
     outputs = [helper.make_tensor_value_info("inputs_embeds", own, ["batch", "length", width])]
     graph = helper.make_graph(nodes, "embedding", inputs, outputs, constants)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR), target)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    model.producer_name, model.producer_version = "phi-deploy", ""
+    onnx.save_model(model, target)
+
+
+def _stored(table: Tensor, kind: np.dtype[Any], data: Path) -> onnx.TensorProto:
+    """The table as an initializer whose values lie in the file `data`, written some rows at a time."""
+    from onnx import TensorProto, helper
+
+    held = TensorProto(name=TABLE, data_type=helper.np_dtype_to_tensor_dtype(kind), dims=table.shape)
+    with data.open("wb") as file:
+        for first in range(0, table.shape[0], ROWS):
+            file.write(read_float32(table, slice(first, first + ROWS)).astype(kind).tobytes())
+        length = file.tell()
+    held.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", data.name), ("offset", "0"), ("length", str(length))):
+        held.external_data.add(key=key, value=value)
+    return held
 
 
 def _write_no_vision(width: int, out: Path) -> None:
