@@ -42,7 +42,7 @@ SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insert
 MATRICES = 4  # of a layer
 VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
 SEEING = 4  # bytes a parameter of what sees or hears: computed in fp32, and traced in it
-TRACED = {"onnxruntime": 15}  # while it is made: module, graph and file at once, measured at Phi-3.5-vision's size
+TRACED = {"onnxruntime": 6}  # while it is made: what a trace computes, its 16 bits; measured at both full sizes
 LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
 
 

@@ -108,7 +108,7 @@ def test_what_sees_or_hears_takes_memory_and_disk_beside_the_decoder(model: str)
     less = needs(plan, blind, dict.fromkeys(plan.models, Asked(256, 0, 8)), cores=2)
     more = {need.stage: round(need.memory - other.memory) for need, other in zip(seeing, less, strict=True)}
     assert more["reference"] == more["evaluate"] == more["benchmark"] == 4 * shape.tower
-    assert more["quantize"] == 15 * shape.tower  # traced
+    assert more["quantize"] == 6 * shape.tower  # traced
     fetched, built = 2 * shape.tower, 2 * (shape.tower + shape.vocab_size * shape.hidden_size)
     apart = plan_size(plan, {name: shape}, 5e8, kept=1) - plan_size(plan, blind, 5e8, kept=1)
     assert apart == (1 + bool(plan.models[name].fetch.repo)) * fetched + built
