@@ -1,4 +1,4 @@
-"""docs/performance.md and docs/fit.md from benchmarks/results/*.json: tables between the pages' markers, and plots.
+"""docs/performance.md, pictures.md and fit.md from benchmarks/results/*.json: tables between their markers, and plots.
 
 python benchmarks/report.py
 """
@@ -18,6 +18,7 @@ from benchmarks import frontier  # noqa: E402
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
 SEARCHES = ROOT / "docs" / "fit.md"
+SEEING = ROOT / "docs" / "pictures.md"
 PLOT = ROOT / "docs" / "images" / "scale.png"
 END = "<!-- end -->\n"
 
@@ -62,6 +63,24 @@ def memory(results: list[dict[str, Any]]) -> str:
         "evaluate MB",
         "benchmark MB",
     ]
+    return table(header, rows)
+
+
+def sights(results: list[dict[str, Any]]) -> str:
+    """One row per cell of a checkpoint that sees or hears: peak anonymous MB of each stage, the goal with the tower."""
+    rows = []
+    for result in results:
+        checkpoint = result["checkpoint"]
+        for cell, found in result["cells"].items():
+            tower, largest = found["disk_mb"]["tower"], checkpoint["largest_tensor_fp32_mb"]
+            openvino = cell.endswith(":openvino")
+            goal = round(1300 * checkpoint["gb"]) if openvino else 1000 + 2 * largest + tower
+            stages = {**result["shared"], **found["stages"]}
+            peaks = [f"{stages[name]['peak_anon_mb']:,}" for name in ("fetch", "quantize", "answer", "package")]
+            about = f"{checkpoint['name']}, {checkpoint['layers']} layers, {checkpoint['gb']:,.1f} GB"
+            seconds = f"{stages['quantize']['cpu_s']:,.0f}"
+            rows.append([about, cell.replace(":", " "), *peaks, f"{goal:,}", f"{found['disk_mb']['build']:,}", seconds])
+    header = ["checkpoint", "cell", "fetch", "quantize", "answer", "package", "goal", "build MB", "quantize CPU s"]
     return table(header, rows)
 
 
@@ -202,6 +221,9 @@ def main() -> int:
             if name == "scale":
                 plot(found)
     PAGE.write_text(text, encoding="utf-8")
+    if (path := RESULTS / "memory_multimodal.json").is_file():
+        found = sights(json.loads(path.read_text(encoding="utf-8")))
+        SEEING.write_text(fill(SEEING.read_text("utf-8"), "memory_multimodal", found), encoding="utf-8")
     if (path := RESULTS / "frontier.json").is_file():
         rows = json.loads(path.read_text(encoding="utf-8"))
         frontier.draw(rows)

@@ -74,8 +74,9 @@ def _lighter(plan: Plan, settings: JSON, shapes: Mapping[str, Dimensions], need:
                 continue
             recipe = parse_recipe(option, family, raw, option, conf["methods"])
             reads = "some" if needs_calibration(recipe, conf["methods"]) else ""
-            count = shapes[build.model].parameters
-            if quantize_need(need.key, recipe, backend, count, reads).memory <= memory:
+            shape = shapes[build.model]
+            head = 4 * shape.vocab_size * shape.hidden_size
+            if quantize_need(need.key, recipe, backend, shape.parameters, reads, head).memory <= memory:
                 fits.append(option)
     return fits
 

@@ -37,12 +37,12 @@ CHATS = 8  # prompts that evaluate goes on with, beside those of the decode chec
 PROCESS = 0.4e9  # bytes of a stage without a model
 WHOLE_FILE = ("dynamic", "static", "nncf")  # methods of ONNX Runtime that hold the model
 
-
 SENSITIVITY_PASSES = {"fisher": 3}  # forward passes that it is worth; by insertion half a pass for each matrix
 MATRICES = 4  # of a layer
 VARIANT_S = 30.0  # seconds a format and a GB of checkpoint: 384 rows of each matrix, and its factor
 SEEING = 4  # bytes a parameter of what sees or hears: computed in fp32, and traced in it
 TRACED = {"onnxruntime": 6}  # while it is made: what a trace computes, its 16 bits; measured at both full sizes
+LARGEST = {"onnxruntime": 2, "openvino": 4}  # an lm_head in fp32, as often as it is held while it is packed
 LAYER_HELD = 0.5  # bytes a parameter: a layer in fp32, its moments, the lm_head
 
 
@@ -160,7 +160,8 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
         rates = BACKENDS.get(build.quantize.backend, OTHER)
         built[key] = build_size(count, str(recipe.family), int(EMBEDDING * count))
         text = build.quantize.calibration
-        need = quantize_need(key, recipe, build.quantize.backend, count, text.text if text else "")
+        head = 4 * shapes[build.model].vocab_size * shapes[build.model].hidden_size
+        need = quantize_need(key, recipe, build.quantize.backend, count, text.text if text else "", head)
         seeing = SEEING * shapes[build.model].tower
         made = TRACED.get(build.quantize.backend, SEEING) * shapes[build.model].tower
         found.append(replace(need, memory=need.memory + made))
@@ -195,8 +196,8 @@ def needs(plan: Plan, shapes: Mapping[str, Dimensions], asked: Mapping[str, Aske
     return found
 
 
-def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calibration: str) -> Need:
-    """Of one build by a recipe; `calibration` is the text it reads, empty for none."""
+def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calibration: str, head: int) -> Need:
+    """Of one build by a recipe; `calibration` is the text it reads, empty for none, `head` an lm_head's fp32 bytes."""
     rates, family, checkpoint = BACKENDS.get(backend, OTHER), str(recipe.family), 2 * parameters
     known = family if family in rates.quantize_s else "int4" if family.startswith("int") else "fp16"
     seconds, held = rates.quantize_s[known] * checkpoint / 1e9, rates.quantize_held
@@ -213,7 +214,8 @@ def quantize_need(key: str, recipe: Recipe, backend: str, parameters: int, calib
     elif calibration:
         largest, slowest = CALIBRATED.get(backend, CALIBRATED["openvino"])
         held, seconds = max(held, largest), max(seconds, slowest * checkpoint / 1e9)
-    return Need("quantize", key, STAGE_S + seconds, PROCESS + held * checkpoint)
+    most = max(held * checkpoint, head * LARGEST.get(backend, 0))
+    return Need("quantize", key, STAGE_S + seconds, PROCESS + most)
 
 
 def search_needs(plan: Plan, shapes: Mapping[str, Dimensions], known: Iterable[Need], speedup: float) -> list[Need]:

@@ -19,6 +19,7 @@ from pipeline.model.dimensions import dimensions
 from tests.support.tiny import ROOT
 
 MEASURED = json.loads((ROOT / "benchmarks/results/memory.json").read_text(encoding="utf-8"))[0]
+SEEING = json.loads((ROOT / "benchmarks/results/memory_multimodal.json").read_text(encoding="utf-8"))
 CELLS = ["model=[phi-3.5-mini]", "target=[cpu,apple-silicon]", "precision=[int4-plain,int4-cookbook,int8,fp16]"]
 MEASURED_AS = {"int4:onnxruntime": "int4-plain_onnxruntime", "int4-cookbook:openvino": "int4-cookbook_openvino"}
 MEASURED_AS |= {
@@ -55,6 +56,16 @@ def test_estimates_are_within_a_factor_of_two_of_what_was_measured() -> None:
     reference = found["reference", "phi-3-5-mini"]
     assert 0.5 < reference.seconds / MEASURED["shared"]["reference"]["wall_s"] < 2
     assert compared >= 9
+
+
+def test_memory_of_full_size_models_that_see_is_not_said_too_small() -> None:
+    for result in SEEING:
+        model = result["checkpoint"]["name"]
+        for name, cell in result["cells"].items():
+            precision, backend = name.split(":")
+            found = of([f"model=[{model}]", f"precision=[{precision}]", f"backend=[{backend}]", "target=[cpu]"])[2]
+            need = next(need for need in found if need.stage == "quantize")
+            assert 0.8 < need.memory / 1e6 / cell["stages"]["quantize"]["peak_anon_mb"] < 4, (model, name, need)
 
 
 def test_a_search_takes_its_builds_and_a_run_of_half_the_model_for_each_matrix() -> None:
