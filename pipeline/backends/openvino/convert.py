@@ -30,6 +30,7 @@ def convert(checkpoint: Checkpoint, form: Mapping[str, Any], out: Path) -> None:
     """
     with traced(checkpoint, form) as model, _told(checkpoint):
         save_model(model, out / decoder_name(checkpoint))
+    del model  # before what else is made takes memory
     write_side_files(checkpoint, out)
 
 

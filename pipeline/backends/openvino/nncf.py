@@ -31,6 +31,7 @@ def method(work: Work) -> Method:
     def stream(checkpoint: Checkpoint, form: Form, order: Order) -> None:
         with convert.traced(checkpoint, form) as model:
             files.save_model(work(model, order, checkpoint.model), order.out / convert.decoder_name(checkpoint))
+        del model  # before what else is made takes memory
         convert.write_side_files(checkpoint, order.out)
 
     return Method(quantize, stream)

@@ -33,19 +33,22 @@ PROCESSOR = {
 def write_parts(checkpoint: Checkpoint, out: Path) -> None:
     """All of them; config.json is that of a Phi-4-multimodal again."""
     tower = load_tower(checkpoint.folder)
-    for made, name in ((_seeing(tower), TOWER), (_projecting(tower), PROJECTOR)):
+    between = {"glb_GN": tower.global_img_feature_extensor, "sub_GN": tower.sub_img_feature_extensor}
+    ends = {name: value.detach().tolist() for name, value in between.items()}
+    for make, name in ((_seeing, TOWER), (_projecting, PROJECTOR)):
+        made = make(tower)
         store_16_bits(made)
         save_model(made, out / name)
-    del made
+        del made
+    del tower, between
     table = read_headers(checkpoint.weights)[TABLE]
     values = _values(table)  # which the model below shares
     save_model(_embedding(table, values), out / EMBEDDING)
-    between = {"glb_GN": tower.global_img_feature_extensor, "sub_GN": tower.sub_img_feature_extensor}
     config = {
         **read_json(out / "config.json"),
         "architectures": [ARCHITECTURE],
         "model_type": "phi4mm",
-        **{name: value.detach().tolist() for name, value in between.items()},
+        **ends,
     }
     write_json(out / "config.json", config)
     write_json(out / PREPROCESSOR, PROCESSOR)
