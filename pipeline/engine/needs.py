@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from pipeline.engine.jobs import Job
 from pipeline.errors import PipelineError
-from pipeline.matrix.estimates import PROCESS, STAGE_S, Need, asked_of, needs
+from pipeline.matrix.estimates import Need, asked_of, needs
+from pipeline.matrix.rates import PROCESS, STAGE_S
 from pipeline.matrix.sizes import DEFER_ABOVE
 from pipeline.model.dimensions import dimensions
 from pipeline.planned import Plan

@@ -26,6 +26,7 @@ WORDS: dict[str, type | tuple[type, ...]] = {
     "activation_bits": int,
     "calibration": str,
     "calibration_windows": int,
+    "distill_epochs": int,
     "mode": str,
     "ratio": (float, int),
     "sensitivity_metric": str,

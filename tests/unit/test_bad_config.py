@@ -54,6 +54,14 @@ CASES = {
         ["precision=[int4-nncf]", "+backend.onnxruntime.recipes.int4.nncf.gptq=true"],
         "onnxruntime.recipes.int4.nncf.*method nncf takes no 'gptq'",
     ),
+    "scales that are trained without GPTQ": (
+        ["+backend.onnxruntime.recipes.int4.plain.distill_epochs=2", "precision=[int4-plain]"],
+        "distill_epochs 2 takes algorithm gptq, not none",
+    ),
+    "a number of epochs that is none": (
+        ["backend.onnxruntime.recipes.int4.distilled.distill_epochs=500", "precision=[int4-distilled]"],
+        "distill_epochs: 500.*none of 1, 2, 3",
+    ),
     "a method of another backend": (
         ["backend.openvino.recipes.int4.default.method=weight-only"],
         "openvino.recipes.int4.default.*unknown method 'weight-only'",

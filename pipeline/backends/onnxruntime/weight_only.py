@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.backends.base import Form, Order
 from pipeline.backends.onnxruntime import calibrated, packing
+from pipeline.backends.onnxruntime.calibrated import LOOKED_UP
 from pipeline.backends.onnxruntime.contents import embedding_of, matmuls
 from pipeline.backends.onnxruntime.convert import convert
 from pipeline.backends.onnxruntime.files import DATA, MODEL
@@ -28,8 +29,6 @@ from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-PACKED = 8  # bits up to which a table is looked up packed; an `embedding_bits` above keeps a tied table as it is
 
 
 def quantize(export: Path, order: Order) -> None:
@@ -62,7 +61,7 @@ def quantize_model(model: ir.Model, order: Order) -> None:
             gather, table = found
             # a tied table is stored once: what the lm_head multiplies by is looked up
             tensors = packed.get(table.name or "") or packed.get(EMBEDDING)
-            if tensors and settings.get("embedding_bits", PACKED) <= PACKED:
+            if tensors and settings.get("embedding_bits", LOOKED_UP) <= LOOKED_UP:
                 replace_gather(graph, gather, tensors)
         copy_the_rest(graph, data)
     model.opset_imports.setdefault("com.microsoft", 1)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.base import Order
+from pipeline.calibration.calibrated import calibrated
 from pipeline.calibration.gptq import Quantized
 from pipeline.calibration.integers import grid, quantized
-from pipeline.calibration.moments import matrices
 from pipeline.calibration.table import check_table, format_of
 from pipeline.errors import ConfigError
 from pipeline.model.checkpoint import EMBEDDING, HEAD
@@ -35,16 +35,18 @@ def mixed(model: Any, order: Order, where: str) -> Any:
     table, places, checkpoint = order.recipe.settings["table"], _places(model), order.checkpoint
     check_table(table, places)
     tied = HEAD not in table and HEAD in places
-    ids = order.calibration.ids
-    for matrix in matrices(checkpoint.folder, checkpoint.weights, ids, order.out, order.progress):
-        if tied and matrix.name == EMBEDDING:  # what the lm_head multiplies by is looked up
-            continue
-        name, users = matrix.name, places.get(matrix.name, [])
-        if tied and name == HEAD:
-            users = [*users, *places[EMBEDDING]]
-        if users:
-            weights, kind = np.ascontiguousarray(matrix.weights().T), grid(format_of(table, name))
-            _replace(users, quantized(weights, matrix.moments, kind))
+    if tied:  # what the lm_head multiplies by is looked up
+        places[HEAD] += places.pop(EMBEDDING)
+    every = slice(None)
+    found = calibrated(
+        *(checkpoint.folder, checkpoint.weights, order.calibration.ids),
+        {name: [(every, grid(format_of(table, name)))] for name in places},
+        *(order.out, order.progress),
+        epochs=order.recipe.settings.get("distill_epochs", 0),
+        once=tied,
+    )
+    for name, (made,) in found:
+        _replace(places[name], made)
     model.validate_nodes_and_infer_types()
     return model
 
