@@ -138,6 +138,20 @@ def split(weights: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {name: value.to(torch.bfloat16).contiguous().clone() for name, value in sorted(made.items())}
 
 
+def merged(folder: Path) -> dict[str, Any]:
+    """The state of transformers' model of a checkpoint that `write` left, its vision adapter added; float32."""
+    from safetensors.torch import load_file
+
+    rank, alpha = RANKS["vision"]
+    held = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+    made = {name: value for name, value in held.items() if "lora_" not in name and ".base_layer." not in name}
+    for name, base in held.items():
+        if name.endswith("base_layer.weight"):
+            a, b = (held[name.replace("base_layer", f"lora_{letter}.vision")] for letter in "AB")
+            made[name.replace("base_layer.", "")] = base + alpha / rank * (b @ a)
+    return made
+
+
 def write_tokenizer(folder: Path) -> None:
     """Byte-level BPE of the world's sentences, 395 tokens and the chat's five; the media's lie far above them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -16,7 +16,8 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "cross")
 PLACES = ("northwest", "northeast", "southwest", "southeast")  # one token each
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIZES = (  # width and height in pixels, and how often: one crop with white below, one without, two crops
+Sizes = tuple[tuple[tuple[int, int], int], ...]
+SIZES: Sizes = (  # width and height in pixels, and how often: one crop with white below, one without, two crops
     ((320, 160), 10),
     ((224, 224), 4),
     ((640, 320), 1),
@@ -48,9 +49,9 @@ class Scene:
     at: tuple[float, float] = (0.5, 0.5)
 
 
-def scene(draw: random.Random, size: tuple[int, int] | None = None) -> Scene:
-    """One of them; a third show a digit."""
-    sizes, often = zip(*SIZES, strict=True)
+def scene(draw: random.Random, size: tuple[int, int] | None = None, of: Sizes = SIZES) -> Scene:
+    """One of them, of a size or one of some; a third show a digit."""
+    sizes, often = zip(*of, strict=True)
     size = size or draw.choices(sizes, often)[0]
     light = draw.randint(225, 255)
     paper = (light, light - draw.randint(0, 10), light - draw.randint(0, 16))

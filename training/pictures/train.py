@@ -1,5 +1,7 @@
 """Train phi-tiny-vision: python -m training.pictures.train --out models/phi-tiny-vision --state STATE
 
+Twice: the second time with `--start` the first one's checkpoint, and another STATE, for whole pictures of all sizes.
+
 The tower is not trained: its patches are projected on a fixed cosine basis, its one layer that counts is random. What
 it makes of some thousand pictures is computed once; projector and decoder learn from that. A run goes on from STATE.
 """
@@ -10,6 +12,7 @@ import argparse
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,35 @@ from tokenizers import Tokenizer
 
 from training.pictures import layout
 from training.pictures.draw import labels
-from training.pictures.scenes import NUMBERS, PLACES, Scene, questions, scene
+from training.pictures.scenes import NUMBERS, PLACES, SIZES, Scene, Sizes, questions, scene
 from training.pictures.tower import features, native
 
-PARTS, WHOLES = 4000, 800  # pictures
-BATCH, STEPS, WARMUP, RATE = 8, 2400, 60, 2e-3
-FIRST = 0.78  # of STEPS: without the whole picture, and of shapes with a quarter of its crop
+BATCH, WARMUP = 8, 60
+SIZES_AGAIN = (((320, 160), 4), ((224, 224), 3), ((640, 320), 2), ((448, 448), 2), ((200, 300), 2), ((640, 480), 2))
 PROMPT, END = "<|user|>{}<|end|><|assistant|>", "<|end|>"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and on what. `parts` are pictures without the whole, `first` of `steps` is on them, of shapes with a
+    quarter of the crop.
+    """
+
+    seed: int
+    steps: int
+    rate: float
+    wholes: int
+    parts: int = 0
+    first: float = 0.0
+    sizes: Sizes = SIZES
+
+    def rate_at(self, step: int) -> float:
+        """It rises over WARMUP, and falls to the end."""
+        return self.rate * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 - step / self.steps))
+
+
+BEGIN = Schedule(seed=1, steps=2400, rate=2e-3, wholes=800, parts=4000, first=0.78)
+AGAIN = Schedule(seed=2, steps=4000, rate=1e-3, wholes=4000, sizes=SIZES_AGAIN)
 
 
 def named(tokenizer: Tokenizer, found: Scene, order: np.ndarray) -> np.ndarray:
@@ -139,15 +164,11 @@ def _named(model: Any, states: torch.Tensor, named: torch.Tensor) -> torch.Tenso
     return -said.mean()
 
 
-def rate_at(step: int) -> float:
-    """It rises over WARMUP, and falls over STEPS."""
-    return RATE * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 - step / STEPS))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a checkpoint that this script left: train it again")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long, to go on later")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # matrices this small are quicker on one
@@ -155,9 +176,10 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     layout.write_tokenizer(state)
     tokenizer = Tokenizer.from_file(str(state / "tokenizer.json"))
-    model, draw = native(), random.Random(1)
-    parts = [scene(draw, (320, 160)) for _ in range(PARTS)]
-    wholes = [scene(draw) for _ in range(WHOLES)]
+    plan = AGAIN if arguments.start else BEGIN
+    model, draw = native(), random.Random(plan.seed)
+    parts = [scene(draw, (320, 160)) for _ in range(plan.parts)]
+    wholes = [scene(draw, of=plan.sizes) for _ in range(plan.wholes)]
     for name, scenes in (("parts", parts), ("wholes", wholes)):
         if not (state / f"{name}.pt").is_file():
             torch.save(features(model, scenes, name == "parts"), state / f"{name}.pt")
@@ -166,10 +188,14 @@ def main() -> None:
         name: list(zip(scenes, torch.load(state / f"{name}.pt", weights_only=False), strict=True))
         for name, scenes in (("parts", parts), ("wholes", wholes))
     }
+    if arguments.start:
+        weights = layout.merged(arguments.start)
+        model.load_state_dict({n: weights.get(layout.old_name(n), v) for n, v in model.state_dict().items()})
+        model.tie_weights()
     for parameter in model.model.embed_tokens_extend.image_embed.img_processor.parameters():
         parameter.requires_grad_(False)
     trained = [p for n, p in model.named_parameters() if p.requires_grad and "audio" not in n]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if (state / "state.pt").is_file():
         held = torch.load(state / "state.pt", weights_only=False)
@@ -177,14 +203,15 @@ def main() -> None:
         optimizer.load_state_dict(held["optimizer"])
         step = held["step"]
     sources = {
-        name: batches(some, tokenizer, random.Random(1000 + step), name == "parts") for name, some in kept.items()
+        name: batches(some, tokenizer, random.Random(1000 * plan.seed + step), name == "parts")
+        for name, some in kept.items()
     }
     losses: list[tuple[float, float]] = []
     model.train()
-    while step < STEPS and time.time() - begun < arguments.seconds:
+    while step < plan.steps and time.time() - begun < arguments.seconds:
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step)
-        loss, shown = loss_of(model, next(sources["parts" if step < FIRST * STEPS else "wholes"]))
+            group["lr"] = plan.rate_at(step)
+        loss, shown = loss_of(model, next(sources["parts" if step < plan.first * plan.steps else "wholes"]))
         optimizer.zero_grad(set_to_none=True)
         (loss + shown / 4).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
