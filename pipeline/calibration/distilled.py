@@ -21,7 +21,7 @@ from pipeline.model.checkpoint import EMBEDDING, HEAD, Tensor, read_float32, rea
 from pipeline.model.layer_by_layer import final_states
 
 SCRATCH = "distilled.tmp"
-RATE = 2e-3  # of a matrix's mean scale, a step
+RATE = 1e-3  # of a matrix's mean scale, a step
 WARMUP = 10  # steps
 BETAS = (0.9, 0.95)
 TABLES = (EMBEDDING, HEAD)
