@@ -46,48 +46,43 @@ def distilled(
     """
     import torch
 
+    given = {name: list(some) for name, some in parts.items()}
     if len(ids) < 2:
-        return {name: list(some) for name, some in parts.items()}
+        return given
+    tensors, states = read_headers(weights), scratch / SCRATCH
+    wanted = final_states(folder, weights, list(ids), states, lambda *_: None)
+    seen = len(ids) - max(1, len(ids) // APART)
     with torch.inference_mode(False), torch.enable_grad():  # ONNX Runtime's model builder has switched them off
-        return _trained(folder, weights, parts, ids, epochs, progress, scratch / SCRATCH)
+        own = torch.from_numpy(read_float32(tensors.get(HEAD, tensors[EMBEDDING])))
+        student = _Student(folder, tensors, parts)
+
+        def loss(window: int) -> Any:
+            there = (torch.from_numpy(wanted[window]) @ own.T).log_softmax(-1)
+            here = student.logits(torch.from_numpy(ids[window])).log_softmax(-1)
+            return (there.exp() * (there - here)).sum(-1).mean()
+
+        before = _mean(loss, range(seen, len(ids)))
+        _train(student, loss, seen, epochs, progress)
+        better = _mean(loss, range(seen, len(ids))) < before
+    states.unlink()
+    return student.parts() if better else given
 
 
-def _trained(
-    folder: Path,
-    weights: Path,
-    parts: Parts,
-    ids: NDArray[np.int64],
-    epochs: int,
-    progress: Callable[[int, int], None],
-    scratch: Path,
-) -> dict[str, list[Quantized]]:
+def _train(
+    student: _Student, loss: Callable[[int], Any], windows: int, epochs: int, progress: Callable[[int, int], None]
+) -> None:
+    """Adam over the first windows, one a step, in another order each time; the rate rises, then falls to nothing."""
     import torch
 
-    tensors = read_headers(weights)
-    wanted = final_states(folder, weights, list(ids), scratch, lambda *_: None)
-    own = torch.from_numpy(read_float32(tensors.get(HEAD, tensors[EMBEDDING])))
-    student = _Student(folder, tensors, parts)
-
-    def loss(window: int) -> Any:
-        there = (torch.from_numpy(wanted[window]) @ own.T).log_softmax(-1)
-        here = student.logits(torch.from_numpy(ids[window])).log_softmax(-1)
-        return (there.exp() * (there - here)).sum(-1).mean()
-
-    seen = len(ids) - max(1, len(ids) // APART)
-    apart = range(seen, len(ids))
-    before = _mean(loss, apart)
-    steps, draw = epochs * seen, np.random.default_rng(0)
+    steps, draw = epochs * windows, np.random.default_rng(0)
     optimizer = torch.optim.Adam(student.groups(), betas=BETAS)
-    for step, window in enumerate(np.concatenate([draw.permutation(seen) for _ in range(epochs)])):
+    for step, window in enumerate(np.concatenate([draw.permutation(windows) for _ in range(epochs)])):
         for group in optimizer.param_groups:
             group["lr"] = group["scale"] * RATE * min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
         optimizer.zero_grad(set_to_none=True)
         loss(int(window)).backward()
         optimizer.step()
         progress(step + 1, steps)
-    better = _mean(loss, apart) < before
-    scratch.unlink()
-    return student.parts() if better else {name: list(some) for name, some in parts.items()}
 
 
 def _mean(loss: Callable[[int], Any], windows: Iterable[int]) -> float:
