@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import QualityError
 
-ROWS = 64  # positions whose reference logits are rebuilt at a time: 51 MB in float32 for a 200,000-token vocabulary
+BLOCK = 2**23  # of the reference's logits that are rebuilt at a time: 34 MB in float32; a product of few rows is slow
 PART = 2**16  # logits of them that are scored at a time: what a core's cache holds is quicker
 TAIL = 0.01  # of the probability, at most: what tokens have that are scored in float32
 SMALL, LARGE = 0.01, 60.0  # differences of logits: two terms of a series do, and float32 overflows
@@ -84,10 +84,10 @@ def score_window(
     if logits.shape[0] != ids.shape[0] or logits.shape[1] < vocab:
         raise QualityError(f"logits of shape {logits.shape} for {ids.shape[0]} tokens and a vocabulary of {vocab}")
     scored = ids.shape[0] - 1
-    part = max(1, PART // vocab)
+    block, part = max(1, BLOCK // vocab), max(1, PART // vocab)
     parts = []
-    for first in range(0, scored, ROWS):
-        last = min(first + ROWS, scored)
+    for first in range(0, scored, block):
+        last = min(first + block, scored)
         rebuilt = hidden[first:last] @ lm_head.T
         if bias is not None:
             rebuilt += bias

@@ -54,7 +54,7 @@ def test_the_evaluation_text_reruns_evaluation_but_measures_no_speed_again(copy:
 
 
 def test_the_evaluators_code_reruns_evaluation(copy: Project) -> None:
-    copy.edit("pipeline/metrics/divergence.py", "ROWS = 64", "ROWS = 32")
+    copy.edit("pipeline/metrics/divergence.py", "BLOCK = 2**23", "BLOCK = 2**22")
     names = {name.partition("@")[0] for name in copy.repro()}
     assert {"reference", "evaluate"} <= names
     assert not {"fetch", "convert", "quantize", "benchmark"} & names
