@@ -51,8 +51,20 @@ def empty_tower(model: Path) -> Any:
     return made(said["tower"], said["hidden_size"])
 
 
+def weightless_tower(model: Path) -> Any:
+    """The same in evaluation mode with a zero in place of all of a parameter's values: of its shape, without memory."""
+    import torch
+
+    tower = empty_tower(model)
+    for name, value in list(tower.named_parameters()):
+        at, _, own = name.rpartition(".")
+        zero = torch.zeros(1, dtype=torch.float32).expand(value.shape)
+        setattr(tower.get_submodule(at), own, torch.nn.Parameter(zero, requires_grad=False))
+    return tower.eval()
+
+
 def load_tower(model: Path) -> Any:
-    """The same in float32 and evaluation mode. Raises CheckpointError where a tensor is missing."""
+    """The same with its values, in float32. Raises CheckpointError where a tensor is missing."""
     import torch
     from safetensors.torch import load_file
 

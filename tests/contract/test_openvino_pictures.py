@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 import torch
 
@@ -100,7 +101,8 @@ def test_the_pipeline_reads_files_as_the_reference_and_goes_on_as_its_parts_do(
 
 
 def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[Triple], tmp_path: Path) -> None:
-    """Of a picture that is not scaled it is equal."""
+    """Of a picture that is not scaled it is equal, but for the bfloat16 that the runtime takes where the CPU can."""
+    rounding = 2**-8 if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else 1e-6
     files = [str(PICTURES / triple.file) for triple in triples]
     cut = [str(tmp_path / f"{number}.npz") for number in range(len(files))]
     ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, media=files, cut=cut))
@@ -109,7 +111,7 @@ def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[
         with np.load(path) as its:
             assert (its["mask"] == own.mask).all() and (its["height"], its["width"]) == (own.height, own.width)
             apart = np.abs(its["pixels"] - own.pixels).max()
-            assert apart < (1e-6 if triple.file.endswith("11.png") else 1.01 * 2 / 255)
+            assert apart < (0 if triple.file.endswith("11.png") else 2 / 255) + rounding
 
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500)], ids=str)

@@ -15,7 +15,7 @@ from pipeline.backends.onnxruntime.pictures.processors import CROPS, PROCESSORS
 from pipeline.model.checkpoint import EMBEDDING as TABLE
 from pipeline.model.checkpoint import Tensor, read_float32, read_headers
 from pipeline.pictures.kinds import PHI3V, PHI4MM, PHI4MM_SPEECH, Kind
-from pipeline.pictures.tower import empty_tower, folder_of, kind_of
+from pipeline.pictures.tower import folder_of, kind_of, weightless_tower
 from pipeline.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def write_parts(checkpoint: Checkpoint, form: Form, out: Path) -> None:
     """All of them, beside the decoder that the model builder wrote without its embedding."""
     kind, tensors = kind_of(checkpoint.folder), read_headers(folder_of(checkpoint.folder))
     graph, processor = TOWER.format(kind.modality), PROCESSOR.format(kind.modality)
-    module = trace.without_values(empty_tower(checkpoint.folder))
+    module = weightless_tower(checkpoint.folder)
     made = conformer.traced(module) if kind is PHI4MM_SPEECH else tower.traced(module, kind)
     trace.put_weights(made, tensors, halved={tensor.dtype for tensor in tensors.values()} <= set(HALVES))
     save(made, out / graph)

@@ -27,17 +27,6 @@ HALF = ".half"  # behind its name
 ROOT = "embed."  # the traced modules call the one that they are made of so
 
 
-def without_values(module: Any) -> Any:
-    """The module with a zero in place of all of a parameter's values: it takes no memory, and has its shape."""
-    import torch
-
-    for name, value in list(module.named_parameters()):
-        at, _, own = name.rpartition(".")
-        zero = torch.zeros(1, dtype=torch.float32).expand(value.shape)
-        setattr(module.get_submodule(at), own, torch.nn.Parameter(zero, requires_grad=False))
-    return module.eval()
-
-
 def exported(
     module: Any, example: tuple[Any, ...], inputs: Sequence[str], output: str, axes: Mapping[str, Mapping[int, str]]
 ) -> onnx.ModelProto:
