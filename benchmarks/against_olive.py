@@ -7,8 +7,9 @@
 
 Both take the shipped model to fp32, fp16, int8 and int4 (round to nearest, blocks of 32), compute perplexity on the
 same windows, and measure decode speed. Ours is the whole line, as `dvc repro` runs it: fetch, reference, KL and top-1,
-questions, decode checks, packages, MLflow and the report beside. GenAI after 0.14 has no create_model that Olive 0.13
-can call. The two take turns; ratios are ours over theirs, of medians.
+questions, chat tasks, decode checks, packages, MLflow and the report beside; `alike` leaves out what can be left out of
+it: questions, chat tasks and speed behind a longer prompt. GenAI after 0.14 has no create_model that Olive 0.13 can
+call. They take turns; ratios are ours over theirs, of medians.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +34,7 @@ from pipeline.harness.host import machine_facts  # noqa: E402
 
 CELLS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4-rtn"}  # theirs: ours
 MODEL = ROOT / "models/phi-tiny"
+LESS = ("evaluate.questions=''", "evaluate.tasks=[]", "benchmark.more_prompt_tokens=[]")
 
 
 def write_windows(path: Path) -> None:
@@ -44,14 +47,14 @@ def write_windows(path: Path) -> None:
     np.save(path, windows(load_tokenizer(MODEL), ROOT / "data/phi-tiny/evaluation.txt", 512, 20480))
 
 
-def ours(root: Path) -> tuple[dict[str, float], dict[str, Any]]:
+def ours(root: Path, settings: Sequence[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:
     """A cold run in a copy of the project; its cells' figures, and what its stages say of their time."""
     copy_project(root)
     python = [sys.executable, "-m"]
     for command in (["git", "init", "-q"], [*python, "dvc", "init", "-q"]):
         timed(command, root)
     shutil.copyfile(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-    matrix = [f"precision=[{','.join(CELLS.values())}]", "backend=[onnxruntime]", "target=[cpu]"]
+    matrix = [f"precision=[{','.join(CELLS.values())}]", "backend=[onnxruntime]", "target=[cpu]", *settings]
     composed = timed([*python, "pipeline", "compose", *matrix], root)
     taken = timed([*python, "dvc", "repro"], root)
     rows = {row["option"]: row["metrics"] for row in json.loads((root / "reports/cells.json").read_text("utf-8"))}
@@ -79,7 +82,7 @@ def main() -> int:
     parser.add_argument("olive", type=Path, help="python of an environment with Olive")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    runs: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+    runs: dict[str, list[dict[str, float]]] = {"ours": [], "alike": [], "theirs": []}
     facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-") as folder:
         windows = Path(folder) / "windows.npy"
@@ -88,6 +91,7 @@ def main() -> int:
             for who, work in (
                 ("theirs", lambda place: theirs(arguments.olive.absolute(), place, windows)),
                 ("ours", ours),
+                ("alike", lambda place: ours(place, LESS)),
             ):
                 place = Path(folder) / f"{who}-{turn}"
                 taken, facts[who] = work(place)
@@ -100,7 +104,10 @@ def main() -> int:
     result = {
         "machine": machine_facts(),
         **{who: {**middle[who], **facts[who]} for who in middle},
-        "ratio": {key: round(middle["ours"][key] / middle["theirs"][key], 2) for key in middle["ours"]},
+        "ratio": {
+            who: {key: round(middle[who][key] / middle["theirs"][key], 2) for key in middle[who]}
+            for who in ("ours", "alike")
+        },
         "runs": arguments.runs,
     }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

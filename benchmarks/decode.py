@@ -1,13 +1,11 @@
-"""Speed of our 4-bit packages: against the reference tool's package, against memory bandwidth, and in evaluation.
+"""Speed of our 4-bit packages: against the reference tool's package, and against memory bandwidth.
 
     python benchmarks/decode.py /data/phi-3.5-mini-4-layers --llama-cpp ~/llama.cpp \
         --optimum-cli ~/optimum/bin/optimum-cli --into benchmarks/results/decode.json
 
 Ours and theirs (benchmarks/tools.py) are measured in turn, `--runs` times each, in changing order, by the same runtime
 in fresh processes, as users run them. The bound: every weight but the embedding table is read once per token, at the
-speed at which all cores together copy memory (bytes read and written, over seconds). Evaluation: tokens per second of
-`evaluate` over its windows, of its forward passes alone, and of a bare loop over the runtime's own API, one window at
-a time.
+speed at which all cores together copy memory (bytes read and written, over seconds).
 """
 
 from __future__ import annotations
@@ -25,9 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tools  # noqa: E402
 from benchmarks.bandwidth import bytes_per_token, copy_bandwidth  # noqa: E402
-from benchmarks.evaluation import LARGE, evaluation, shipped  # noqa: E402
-from benchmarks.memory import compose, run, stage  # noqa: E402
-from benchmarks.workspace import copy_project  # noqa: E402
+from benchmarks.evaluation import LARGE, built  # noqa: E402
+from benchmarks.memory import run  # noqa: E402
 from pipeline.backends.speed import measure  # noqa: E402
 from pipeline.entries import Benchmark  # noqa: E402
 from pipeline.harness.host import machine_facts  # noqa: E402
@@ -48,11 +45,7 @@ SPEEDS = ("decode_tokens_per_s", "prefill_tokens_per_s")
 
 def made(backend: str, checkpoint: Path, root: Path, where: tools.Tools) -> dict[str, Path]:
     """The packages of the same precision: our build, and the reference tool's where the tool is here."""
-    copy_project(root / "ours")
-    export, build = compose(root / "ours", checkpoint, tools.RECIPES[backend], backend, LARGE)
-    for name, key in (("fetch", "local"), ("convert", export), ("quantize", build)):
-        stage(root / "ours", name, key)
-    packages = {"ours": root / "ours/artifacts/builds" / build}
+    packages = {"ours": root / "ours/artifacts/builds" / built(root / "ours", backend, checkpoint, LARGE)}
     if not tools.why_missing(backend, where):
         other = root / "theirs"
         other.mkdir()
@@ -101,7 +94,7 @@ def main() -> int:
     checkpoint, where = arguments.checkpoint.resolve(), tools.Tools.of(arguments)
     same = {"machine": machine_facts(), "checkpoint": checkpoint.name}
     found = json.loads(arguments.into.read_text(encoding="utf-8")) if arguments.into.is_file() else {}
-    result = found if same.items() <= found.items() else {**same, "backends": {}, "evaluation": {}}
+    result = found if same.items() <= found.items() else {**same, "backends": {}}
     for backend in arguments.backends:
         with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder:
             packages = made(backend, checkpoint, Path(folder), where)
@@ -109,11 +102,6 @@ def main() -> int:
             measured = compare(backend, packages, arguments.runs, copy_bandwidth())
             result["backends"][backend] = {**measured, **({"skipped": missing} if missing else {})}
             sys.stderr.write(f"{backend}: {json.dumps(result['backends'][backend])}\n")
-            speeds = {"phi-tiny": shipped(Path(folder) / "shipped", backend)}
-            if backend != "mlx":  # a token in a second there
-                speeds[checkpoint.name] = evaluation(Path(folder) / "ours", backend, packages["ours"].name, checkpoint)
-            result["evaluation"][backend] = speeds
-        sys.stderr.write(f"{backend} evaluation: {json.dumps(result['evaluation'][backend])}\n")
         arguments.into.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 

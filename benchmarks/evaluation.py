@@ -1,31 +1,45 @@
-"""Speed of `evaluate` at int4, against a bare loop over the runtime's own API."""
+"""Speed of `evaluate` at int4: over its windows, of its forward passes alone, and of a bare loop.
+
+    python benchmarks/evaluation.py /data/phi-3.5-mini-4-layers > benchmarks/results/evaluation.json
+
+The bare loop is the runtime's own API, one window at a time. The shipped model as well as the checkpoint.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
-from benchmarks.bare_loop import bare_loop
-from benchmarks.memory import compose, stage
-from benchmarks.tools import RECIPES
-from benchmarks.workspace import ROOT, copy_project
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.bare_loop import bare_loop  # noqa: E402
+from benchmarks.memory import compose, stage  # noqa: E402
+from benchmarks.tools import RECIPES  # noqa: E402
+from benchmarks.workspace import copy_project  # noqa: E402
+from pipeline.harness.host import machine_facts  # noqa: E402
 
 SHIPPED = ROOT / "models/phi-tiny"
 WINDOWS, TURNS = {"mlx": 4}, {"mlx": 2}  # fewer where the runtime is slow on a CPU
 LARGE = ("evaluate.window=128", "evaluate.tokens=512", "evaluate.questions=''")  # settings for a large model
 
 
-def shipped(root: Path, backend: str) -> dict[str, float]:
-    """Evaluation's speed on the shipped model at int4."""
+def built(root: Path, backend: str, checkpoint: Path, settings: Sequence[str] = ()) -> str:
+    """The checkpoint's int4 build in a copy of the project: its name."""
     copy_project(root)
-    export, build = compose(root, SHIPPED, RECIPES[backend], backend)
+    export, build = compose(root, checkpoint, RECIPES[backend], backend, settings)
     for name, key in (("fetch", "local"), ("convert", export), ("quantize", build)):
         stage(root, name, key)
-    return evaluation(root, backend, build, SHIPPED)
+    return build
 
 
 def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, float]:
@@ -64,3 +78,26 @@ def evaluation(root: Path, backend: str, key: str, weights: Path) -> dict[str, f
         "cpu_ratio": round(median(cpu["evaluate"][1:]) / median(cpu["forward_passes"][1:]), 3),
         "tokens": int(ids.size),
     }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Speed of evaluation.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--backends", nargs="+", choices=RECIPES, default=list(RECIPES))
+    arguments = parser.parse_args()
+    checkpoint, speeds = arguments.checkpoint.resolve(), dict[str, Any]()
+    for backend in arguments.backends:
+        for model, settings in ((SHIPPED, ()), (checkpoint, LARGE)):
+            if backend == "mlx" and settings:  # a token in a second there
+                continue
+            with tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=checkpoint.parent) as folder:
+                build = built(Path(folder), backend, model, settings)
+                found = evaluation(Path(folder), backend, build, model)
+            speeds[f"{model.name} {backend}"] = found
+            sys.stderr.write(f"{model.name} {backend}: {json.dumps(found)}\n")
+    sys.stdout.write(json.dumps({"machine": machine_facts(), "evaluation": speeds}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

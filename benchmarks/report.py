@@ -107,7 +107,7 @@ def tools(result: dict[str, Any]) -> str:
 
 
 def decode(result: dict[str, Any]) -> str:
-    """Packages against the reference tool's and against memory bandwidth; then evaluation."""
+    """Packages against the reference tool's and against memory bandwidth."""
     rows = []
     for backend, found in result["backends"].items():
         theirs, speeds = found.get("theirs"), found["ours"]
@@ -125,14 +125,21 @@ def decode(result: dict[str, Any]) -> str:
         rows.append(row)
     header = ["package", "decode tokens/s, ours / theirs", "ratio", "prefill tokens/s", "ratio"]
     header += ["GB/s of copies", "MB read per token", "bound tokens/s", "fraction of it"]
+    return table(header, rows)
+
+
+def evaluation(result: dict[str, Any]) -> str:
     names = ("evaluate", "forward_passes", "bare_loop")
-    quality = [
-        [f"{model} {backend}", *(f"{found[f'{name}_tokens_per_s']:,}" for name in names), f"{found['ratio']:.2f}"]
-        for backend, of in result["evaluation"].items()
-        for model, found in of.items()
+    rows = [
+        [
+            name,
+            *(f"{found[f'{of}_tokens_per_s']:,}" for of in names),
+            f"{found['ratio']:.2f}",
+            f"{found['cpu_ratio']:.2f}",
+        ]
+        for name, found in result["evaluation"].items()
     ]
-    second = ["evaluation", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio"]
-    return table(header, rows) + "\n" + table(second, quality)
+    return table(["", "evaluate tokens/s", "its forward passes", "a bare loop", "ratio to it", "CPU to forward"], rows)
 
 
 def scale(results: list[dict[str, Any]]) -> str:
@@ -186,11 +193,12 @@ def plot(results: list[dict[str, Any]]) -> None:
 
 def olive(result: dict[str, Any]) -> str:
     rows = []
-    for name, of in (("this project, the whole line", result["ours"]), ("Olive", result["theirs"])):
+    named = {"ours": "this project, the whole line", "alike": "without questions and chat tasks", "theirs": "Olive"}
+    for who, name in named.items():
+        of, ratio = result[who], result["ratio"].get(who, {"cpu_s": 1, "wall_s": 1})
         found = ", ".join(f"{cell} {figures['perplexity']:.4f}" for cell, figures in of["cells"].items())
-        rows.append([name, f"{of['cpu_s']:,.0f}", f"{of['wall_s']:,.0f}", found])
-    ratio = result["ratio"]
-    rows.append(["ratio", f"{ratio['cpu_s']:.2f}", f"{ratio['wall_s']:.2f}", ""])
+        times = [f"{of[key]:,.0f} ({ratio[key]:.2f} ×)" for key in ("cpu_s", "wall_s")]
+        rows.append([name, *times, found])
     return table(["", "CPU s", "wall s", "perplexity"], rows)
 
 
@@ -210,6 +218,7 @@ def main() -> int:
         "memory": memory,
         "compare_tools": tools,
         "decode": decode,
+        "evaluation": evaluation,
         "scale": scale,
         "against_olive": olive,
     }
