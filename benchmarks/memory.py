@@ -198,11 +198,10 @@ def described(checkpoint: Path) -> dict[str, Any]:
 
 
 def put(path: Path, result: dict[str, Any]) -> None:
-    """Into the list of the file: cells join those of the same checkpoint, machine and limit."""
+    """Into the list of the file: cells join those of the same checkpoint, modality, machine and limit."""
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    same = [
-        entry for entry in found if all(entry.get(k) == result.get(k) for k in ("machine", "checkpoint", "limit_gb"))
-    ]
+    one = ("machine", "checkpoint", "modality", "limit_gb")
+    same = [entry for entry in found if all(entry.get(key) == result.get(key) for key in one)]
     if same:
         same[0]["shared"] |= result["shared"]
         same[0]["cells"] |= result["cells"]
@@ -228,6 +227,7 @@ def main() -> int:
     way = "build" if arguments.build_only else "answer" if arguments.answer else "whole"
     checkpoint = arguments.checkpoint.resolve()
     about = {"machine": machine_facts(), "checkpoint": described(checkpoint), "limit_gb": arguments.limit_gb}
+    about |= {"modality": arguments.modality} if arguments.modality else {}
     with (
         tempfile.TemporaryDirectory(prefix="phi-deploy-bench-", dir=arguments.work or checkpoint.parent) as folder,
         memory_group(arguments.limit_gb) if arguments.limit_gb else nullcontext() as group,

@@ -77,7 +77,7 @@ def sights(results: list[dict[str, Any]]) -> str:
             goal = round(1300 * checkpoint["gb"]) if openvino else 1000 + 2 * largest + tower
             stages = {**result["shared"], **found["stages"]}
             peaks = [f"{stages[name]['peak_anon_mb']:,}" for name in ("fetch", "quantize", "answer", "package")]
-            about = f"{checkpoint['name']}, {checkpoint['layers']} layers, {checkpoint['gb']:,.1f} GB"
+            about = f"{checkpoint['name']}, {result['modality']}, {checkpoint['gb']:,.1f} GB"
             seconds = f"{stages['quantize']['cpu_s']:,.0f}"
             rows.append([about, cell.replace(":", " "), *peaks, f"{goal:,}", f"{found['disk_mb']['build']:,}", seconds])
     header = ["checkpoint", "cell", "fetch", "quantize", "answer", "package", "goal", "build MB", "quantize CPU s"]
