@@ -44,7 +44,11 @@ def package_size(recipe: Recipe, form: Mapping[str, Any], shape: Dimensions) -> 
     inner, embedding, head = _bits(recipe, wide)
     once = recipe.method == "weight-only" and head < SIXTEEN and recipe.settings.get("embedding_bits", 8) <= 8
     tables = head if once else embedding + head if recipe.method == "weight-only" and embedding != head else embedding
-    stored = layers * inner + table * (tables if shape.tied else embedding + head)
+    if shape.tower:  # the decoder is given rows: its embedding and what sees lie beside it
+        sight = recipe.settings.get("tower_bits", SIXTEEN)
+        stored = layers * inner + table * (SIXTEEN + head) + shape.tower * sight
+    else:
+        stored = layers * inner + table * (tables if shape.tied else embedding + head)
     return int(stored / 8)
 
 

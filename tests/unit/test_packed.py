@@ -55,3 +55,19 @@ def test_the_models_of_conf_say_their_tables() -> None:
         (said,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
         assert said["vocab_size"] in (32_064, 100_352, 200_064), path
         assert said.get("tied_embeddings", False) == (said["vocab_size"] == 200_064)
+
+
+@pytest.mark.parametrize(
+    ("made", "measured"),
+    [
+        (recipe("nncf", mode="int4_sym", group_size=128, ratio=1.0), 4.344e9),
+        (recipe("weight-only", bits=4, group_size=32, symmetric=True, lm_head_bits=8), 4.815e9),
+    ],
+    ids=["openvino", "onnxruntime"],
+)
+def test_of_a_model_that_sees_the_embedding_and_the_tower_lie_beside_the_decoder(made: Recipe, measured: float) -> None:
+    """Against builds of the full size (docs/pictures.md)."""
+    shape = replace(PHI_4_MINI, architecture="Phi4MMForCausalLM", tower=411_099_904)
+    assert package_size(made, FP32, shape) == pytest.approx(measured, rel=0.02)
+    less = recipe(made.method, **made.settings, tower_bits=8)
+    assert package_size(made, FP32, shape) - package_size(less, FP32, shape) == shape.tower
