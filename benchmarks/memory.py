@@ -1,7 +1,7 @@
 """Peak memory, time and disk of every stage on a checkpoint, per backend and precision.
 
     python benchmarks/make_checkpoint.py phi-3.5-mini /data/phi-3.5-mini
-    python benchmarks/memory.py /data/phi-3.5-mini --cells int4:onnxruntime fp16:mlx \
+    python benchmarks/memory.py /data/phi-3.5-mini --cells int4-plain:onnxruntime fp16:mlx \
         --into benchmarks/results/memory.json
     python benchmarks/memory.py /data/phi-3.5-vision --modality vision --answer --cells int4-plain:onnxruntime \
         --into benchmarks/results/memory_multimodal.json
@@ -213,7 +213,7 @@ def put(path: Path, result: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Peak memory of every stage.")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--cells", nargs="+", default=["int4:onnxruntime"], metavar="PRECISION:BACKEND")
+    parser.add_argument("--cells", nargs="+", default=["int4-plain:onnxruntime"], metavar="PRECISION:BACKEND")
     parser.add_argument("--work", type=Path, default=None, help="a folder on a disk with room (default: beside it)")
     parser.add_argument("--modality", choices=ASKED, default="", help="of a checkpoint that sees or hears")
     ways = parser.add_mutually_exclusive_group()

@@ -21,7 +21,7 @@ from tests.support.tiny import ROOT
 MEASURED = json.loads((ROOT / "benchmarks/results/memory.json").read_text(encoding="utf-8"))[0]
 SEEING = json.loads((ROOT / "benchmarks/results/memory_multimodal.json").read_text(encoding="utf-8"))
 CELLS = ["model=[phi-3.5-mini]", "target=[cpu,apple-silicon]", "precision=[int4-plain,int4-cookbook,int8,fp16]"]
-MEASURED_AS = {"int4:onnxruntime": "int4-plain_onnxruntime", "int4-cookbook:openvino": "int4-cookbook_openvino"}
+MEASURED_AS = {"int4-plain:onnxruntime": "int4-plain_onnxruntime", "int4-cookbook:openvino": "int4-cookbook_openvino"}
 MEASURED_AS |= {
     f"{family}:{backend}": f"{family}_{backend}"
     for family in ("int8", "fp16")

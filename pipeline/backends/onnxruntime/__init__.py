@@ -1,1 +1,1 @@
-"""ONNX Runtime GenAI: converted by its model builder, quantized by ONNX Runtime's own kernels and NNCF."""
+"""ONNX Runtime GenAI: converted by its model builder, quantized by its own kernels, GPTQ and NNCF."""
