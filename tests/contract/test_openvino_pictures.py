@@ -103,10 +103,9 @@ def test_the_pipeline_reads_files_as_the_reference_and_goes_on_as_its_parts_do(
 def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[Triple], tmp_path: Path) -> None:
     """Of a picture that is not scaled it is equal, but for the bfloat16 that the runtime takes where the CPU can."""
     rounding = 2**-8 if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else 1e-6
-    files = [str(PICTURES / triple.file) for triple in triples]
-    cut = [str(tmp_path / f"{number}.npz") for number in range(len(files))]
-    ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, media=files, cut=cut))
-    for triple, path in zip(triples, cut, strict=True):
+    cut = {str(PICTURES / triple.file): str(tmp_path / f"{number}.npz") for number, triple in enumerate(triples)}
+    ask_runtime("openvino", tmp_path, RuntimeRequest("see", [], 0, media=list(cut), cut=list(cut.values())))
+    for triple, path in zip(triples, cut.values(), strict=True):
         own = read_picture(PICTURES / triple.file, PHI4MM)
         with np.load(path) as its:
             assert (its["mask"] == own.mask).all() and (its["height"], its["width"]) == (own.height, own.width)
