@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 PLOT = ROOT / "docs" / "images" / "frontier.png"
 COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "llamacpp": "#009E73", "mlx": "#CC79A7"}
+LABELS = {"onnxruntime": (8, -13), "openvino": (-9, -13), "llamacpp": (-9, -13), "mlx": (9, 5)}  # points off a diamond
 
 
 def collected(project: Path) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(9, 5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for number, backend in enumerate(dict.fromkeys(row["backend"] for row in rows)):
+    for backend in dict.fromkeys(row["backend"] for row in rows):
         of, colour = [row for row in rows if row["backend"] == backend], COLOURS[backend]
         lines = [row["frontier"] for row in of if "frontier" in row]
         if lines:
@@ -91,11 +92,12 @@ def draw(rows: list[dict[str, Any]]) -> None:
                 color=colour,
                 linestyle="none",
             )
+            beside = LABELS[backend] if found else (7, 5)
             axes.annotate(
                 row["option"],
                 (row["mb"], row["kl_nats"]),
-                xytext=((-9, -13) if number % 2 else (8, -13)) if found else (7, 5),
-                ha="right" if found and number % 2 else "left",
+                xytext=beside,
+                ha="right" if beside[0] < 0 else "left",
                 textcoords="offset points",
                 fontsize=8,
                 color=colour,
