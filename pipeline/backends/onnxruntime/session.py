@@ -25,6 +25,8 @@ def opened(folder: Path, name: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads()
+    # threads that wait by spinning take the cores on which a window is scored
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # pybind's own exception types
