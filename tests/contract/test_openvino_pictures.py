@@ -110,7 +110,7 @@ def test_what_the_runtime_cuts_is_the_references_but_for_rounding(triples: list[
         with np.load(path) as its:
             assert (its["mask"] == own.mask).all() and (its["height"], its["width"]) == (own.height, own.width)
             apart = np.abs(its["pixels"] - own.pixels).max()
-            assert apart < (0 if triple.file.endswith("11.png") else 2 / 255) + rounding
+            assert apart < (0 if triple.file.endswith("11.png") else 1.01 * 2 / 255) + rounding
 
 
 @pytest.mark.parametrize("size", [(448, 448), (300, 200), (200, 300), (700, 500)], ids=str)
