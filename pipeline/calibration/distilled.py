@@ -170,7 +170,7 @@ def _scaled(parts: Sequence[Quantized]) -> Any:
     """A linear layer, without bias, of integers and scales that learn. Weights are made when they are needed."""
     import torch
 
-    class Product(torch.autograd.Function):  # type: ignore[misc]  # untyped base
+    class Product(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, inputs: Any, scales: Any, integers: Any, group: int) -> Any:
             ctx.save_for_backward(inputs, scales, integers)
@@ -186,7 +186,9 @@ def _scaled(parts: Sequence[Quantized]) -> Any:
             change = torch.nn.functional.pad(change, (0, 0, 0, missing))
             return back, change.view(len(scales), ctx.group, -1).sum(1), None, None
 
-    class Scaled(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    product: Any = Product.apply
+
+    class Scaled(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.scales = torch.nn.ParameterList([torch.nn.Parameter(torch.tensor(part.scales)) for part in parts])
@@ -201,7 +203,7 @@ def _scaled(parts: Sequence[Quantized]) -> Any:
 
         def forward(self, inputs: Any) -> Any:
             made = [
-                Product.apply(inputs, _half(scales), integers, part.grid.group)
+                product(inputs, _half(scales), integers, part.grid.group)
                 for scales, integers, part in zip(self.scales, self.integers, parts, strict=True)
             ]
             return made[0] if len(made) == 1 else torch.cat(made, -1)

@@ -18,7 +18,7 @@ def with_caches(module: Any, finish: Finish, mask: Mask | None = None, given: st
     """
     import torch
 
-    class WithCaches(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class WithCaches(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.module = module

@@ -26,7 +26,8 @@ def empty(sizes: dict[str, int], hidden: int) -> Any:
         layer_norm_eps=1e-5,
         attn_implementation="eager",
     )
-    rows, tower = 4 * sizes["hidden_size"], torch.nn.Module()
+    tower: Any = torch.nn.Module()
+    rows = 4 * sizes["hidden_size"]
     with torch.device("meta"):
         tower.clip = CLIPVisionModel(config)
         tower.clip.post_layernorm = torch.nn.Identity()  # of what is not read

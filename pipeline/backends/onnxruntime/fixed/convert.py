@@ -62,7 +62,7 @@ def _prepared(model: Any, context: int) -> Any:
     with torch.no_grad():
         cos, sin = model.model.rotary_emb(torch.zeros(1, 1), torch.arange(context)[None])
 
-    class Convolution(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Convolution(torch.nn.Module):
         def __init__(self, linear: Any) -> None:
             super().__init__()
             self.conv = torch.nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
@@ -73,7 +73,10 @@ def _prepared(model: Any, context: int) -> Any:
         def forward(self, x: Any) -> Any:
             return self.conv(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
 
-    class Table(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Table(torch.nn.Module):
+        cos: torch.Tensor
+        sin: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("cos", cos[0])

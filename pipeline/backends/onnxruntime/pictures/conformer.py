@@ -37,14 +37,14 @@ def module(embed: Any) -> Any:
 
     encoder = embed.encoder
 
-    class Hearing(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Hearing(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embed = embed
 
         def forward(self, audio_embeds: Any, audio_sizes: Any) -> Any:
             heard, _ = encoder.embed(encoder.encoder_embedding(audio_embeds), None)
-            count = torch._shape_as_tensor(heard)[1]
+            count: Any = torch._shape_as_tensor(heard)[1]
             piece = count.clamp(max=PIECE)
             pieces = (count + piece - 1) // piece
             places = torch.arange(pieces * piece)

@@ -61,7 +61,7 @@ def module(embed: Any) -> Any:
         grid = hidden.reshape(-1, PATCHES, PATCHES, hidden.shape[-1]).permute(0, 3, 1, 2)
         return embed.image_token_compression(grid).permute(0, 2, 3, 1)
 
-    class Sight(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Sight(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embed = embed
@@ -104,7 +104,7 @@ def of_tiles(tower: Any) -> Any:
         end = tower.sub_GN[0].expand(grid.shape[0], 1, grid.shape[2])
         return torch.cat([grid, end], 1).reshape(-1, grid.shape[2])
 
-    class Sight(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Sight(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embed = tower

@@ -71,7 +71,7 @@ def _seeing(embed: Any) -> tuple[Any, list[Any]]:
     tower = embed.img_processor
     layers = tower.encoder.layers[: len(tower.encoder.layers) + 1 + embed.layer_idx]
 
-    class Tower(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Tower(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embeddings, self.layers = tower.embeddings, layers
@@ -118,7 +118,7 @@ def _traced(module: Any, example: tuple[Any, ...], inputs: dict[str, list[int]])
 
     named = dict(module.named_parameters())
 
-    class Called(torch.nn.Module):  # type: ignore[misc]  # untyped base
+    class Called(torch.nn.Module):
         def forward(self, *given: Any) -> Any:
             for name, weight in zip(named, given[len(example) :], strict=True):
                 at, _, own = name.rpartition(".")
